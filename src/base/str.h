@@ -18,6 +18,10 @@ static inline bool str_starts(const char *s, const char *prefix)
 
 bool str_ends(const char *s, const char *suffix);
 
+/* The entry of the NULL-terminated list that s is probably a slip of (few letters added, lost, changed or
+ * swapped), for "did you mean"; NULL when none is near.  Borrowed from the list. */
+const char *str_nearest(const char *s, const char *const *list);
+
 /* Length in bytes (1-4) of the UTF-8 character at s; 0 when it is malformed, overlong or a surrogate.
  * s must be NUL-terminated and not empty. */
 size_t utf8_len(const char *s);
@@ -43,8 +47,8 @@ char *format_duration(nsec_t d, char *buf, size_t len);
 /* NULL-terminated string vectors.  strv_free(NULL) is fine; strv_split drops empty pieces. */
 void strv_free(char **v);
 size_t strv_len(char *const *v);
-char **strv_split(const char *s, const char *separators);  /* NULL: out of memory */
-char **strv_copy(char *const *v);                          /* NULL: out of memory */
+char **strv_split(const char *s, const char *separators); /* NULL: out of memory */
+char **strv_copy(char *const *v);			  /* NULL: out of memory */
 bool strv_contains(char *const *v, const char *s);
 
 DEFINE_CLEANUP(char **, strv_free);

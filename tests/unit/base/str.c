@@ -24,6 +24,24 @@ static void numbers(void **state)
 	assert_int_equal(parse_i64("--5", -9, 4, &i), -EINVAL);
 }
 
+static void nearest(void **state)
+{
+	static const char *const words[] = { "limit", "limit_mhz", "count", "shares", "x", NULL };
+	char longword[200];
+
+	assert_string_equal(str_nearest("lmit", words), "limit");
+	assert_string_equal(str_nearest("limti", words), "limit");
+	assert_string_equal(str_nearest("limit_mzh", words), "limit_mhz");
+	assert_string_equal(str_nearest("cuont", words), "count");
+	assert_string_equal(str_nearest("share", words), "shares");
+	assert_null(str_nearest("memory", words));
+	assert_null(str_nearest("y", words));
+	assert_null(str_nearest("", words));
+	memset(longword, 'a', sizeof(longword) - 1);
+	longword[sizeof(longword) - 1] = '\0';
+	assert_null(str_nearest(longword, words));
+}
+
 static void sizes(void **state)
 {
 	static const struct {
@@ -31,21 +49,11 @@ static void sizes(void **state)
 		int r;
 		uint64_t v;
 	} cases[] = {
-		{ "4096", 0, 4096 },
-		{ "512M", 0, 512 * MIB },
-		{ "10G", 0, 10 * GIB },
-		{ "1.5G", 0, 3 * GIB / 2 },
-		{ "2KiB", 0, 2048 },
-		{ "2kB", 0, 2048 },
-		{ "17B", 0, 17 },
-		{ "1p", 0, 1024 * TIB },
-		{ "16384P", -ERANGE, 0 },
-		{ "1.5", -EINVAL, 0 },
-		{ "1.", -EINVAL, 0 },
-		{ "G", -EINVAL, 0 },
-		{ "-1", -EINVAL, 0 },
-		{ "1GG", -EINVAL, 0 },
-		{ "1X", -EINVAL, 0 },
+		{ "4096", 0, 4096 },	    { "512M", 0, 512 * MIB }, { "10G", 0, 10 * GIB },
+		{ "1.5G", 0, 3 * GIB / 2 }, { "2KiB", 0, 2048 },      { "2kB", 0, 2048 },
+		{ "17B", 0, 17 },	    { "1p", 0, 1024 * TIB },  { "16384P", -ERANGE, 0 },
+		{ "1.5", -EINVAL, 0 },	    { "1.", -EINVAL, 0 },     { "G", -EINVAL, 0 },
+		{ "-1", -EINVAL, 0 },	    { "1GG", -EINVAL, 0 },    { "1X", -EINVAL, 0 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -62,9 +70,15 @@ static void sizes_print(void **state)
 		uint64_t v;
 		const char *s;
 	} cases[] = {
-		{ 0, "0 B" },         { 999, "999 B" },         { 1000, "1.0 KiB" },
-		{ 1024, "1 KiB" },    { 1536, "1.5 KiB" },      { 10 * GIB, "10 GiB" },
-		{ 1023 * KIB, "1.0 MiB" }, { 150 * KIB + 300, "150 KiB" }, { UINT64_MAX, "16 EiB" },
+		{ 0, "0 B" },
+		{ 999, "999 B" },
+		{ 1000, "1.0 KiB" },
+		{ 1024, "1 KiB" },
+		{ 1536, "1.5 KiB" },
+		{ 10 * GIB, "10 GiB" },
+		{ 1023 * KIB, "1.0 MiB" },
+		{ 150 * KIB + 300, "150 KiB" },
+		{ UINT64_MAX, "16 EiB" },
 	};
 	char b[16];
 
@@ -92,16 +106,18 @@ static void durations(void **state)
 static void utf8(void **state)
 {
 	assert_true(utf8_valid("a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"));
-	assert_false(utf8_valid("\xc0\x80"));         /* overlong NUL */
+	assert_false(utf8_valid("\xc0\x80"));	      /* overlong NUL */
 	assert_false(utf8_valid("\xed\xa0\x80"));     /* surrogate */
 	assert_false(utf8_valid("\xf4\x90\x80\x80")); /* above U+10FFFF */
-	assert_false(utf8_valid("\xe2\x82"));         /* cut short */
+	assert_false(utf8_valid("\xe2\x82"));	      /* cut short */
 }
 
 static void vectors(void **state)
 {
-	_cleanup_(strv_freep) char **v = strv_split(",a,,bc,", ",");
-	_cleanup_(strv_freep) char **c = strv_copy(v);
+	_cleanup_(strv_freep)
+	char **v = strv_split(",a,,bc,", ",");
+	_cleanup_(strv_freep)
+	char **c = strv_copy(v);
 
 	assert_int_equal(strv_len(c), 2);
 	assert_string_equal(c[1], "bc");
@@ -142,9 +158,15 @@ static void booleans_and_ends(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(numbers),   cmocka_unit_test(sizes), cmocka_unit_test(sizes_print),
-		cmocka_unit_test(durations), cmocka_unit_test(utf8),  cmocka_unit_test(vectors),
-		cmocka_unit_test(hex),       cmocka_unit_test(booleans_and_ends),
+		cmocka_unit_test(numbers),
+		cmocka_unit_test(nearest),
+		cmocka_unit_test(sizes),
+		cmocka_unit_test(sizes_print),
+		cmocka_unit_test(durations),
+		cmocka_unit_test(utf8),
+		cmocka_unit_test(vectors),
+		cmocka_unit_test(hex),
+		cmocka_unit_test(booleans_and_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
