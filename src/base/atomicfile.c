@@ -64,7 +64,8 @@ int pread_all(int fd, void *data, size_t len, off_t off)
 
 int atomicfile_open(int dirfd, const char *path, mode_t mode, struct atomicfile *f, struct err **e)
 {
-	_cleanup_(freep) char *dir = NULL;
+	_cleanup_(freep)
+	char *dir = NULL;
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 
 	*f = (struct atomicfile){ .fd = -1, .dirfd = -1 };
@@ -120,7 +121,8 @@ void atomicfile_abort(struct atomicfile *f)
 int file_write_atomic(int dirfd, const char *path, const void *data, size_t len, mode_t mode,
 		      struct err **e)
 {
-	_cleanup_(atomicfile_abort) struct atomicfile f = { .fd = -1, .dirfd = -1 };
+	_cleanup_(atomicfile_abort)
+	struct atomicfile f = { .fd = -1, .dirfd = -1 };
 	int r = atomicfile_open(dirfd, path, mode, &f, e);
 
 	if (r < 0)
@@ -156,14 +158,16 @@ int fd_read_all(int fd, size_t max, struct buf *out, struct err **e)
 
 int file_read(int dirfd, const char *path, size_t max, struct buf *out, struct err **e)
 {
-	_cleanup_(closep) int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	_cleanup_(closep)
+	int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
 	struct stat st;
 	int r;
 
 	if (fd < 0)
 		return err_sys(e, errno, "open '%s'", path);
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size > max)
-		return err_set(e, EFBIG, "file.too_large", "'%s' is larger than %zu bytes", path, max);
+		return err_set(e, EFBIG, "file.too_large", "'%s' is larger than %zu bytes", path,
+			       max);
 	r = fd_read_all(fd, max, out, e);
 	return r < 0 ? err_wrap(e, r, "'%s'", path) : 0;
 }

@@ -8,7 +8,7 @@
 #include "base/err.h"
 
 struct atomicfile {
-	int fd;    /* write here; owned by this struct */
+	int fd;	   /* write here; owned by this struct */
 	int dirfd; /* of the target's folder; owned */
 	char name[256], temp[272];
 };

@@ -17,7 +17,7 @@ struct buf {
 	int error; /* 0 or -ENOMEM, sticky */
 };
 
-void buf_done(struct buf *b);               /* NULL or a second time: no effect */
+void buf_done(struct buf *b);		    /* NULL or a second time: no effect */
 static inline void buf_clear(struct buf *b) /* empty, memory kept, error forgotten */
 {
 	b->len = 0;

@@ -12,28 +12,28 @@
 #define _cleanup_(f) __attribute__((cleanup(f)))
 
 /* Makes `static inline void func##p(type *p)` for `void func(type)`. */
-#define DEFINE_CLEANUP(type, func)                                                                 \
-	static inline void func##p(type *p)                                                        \
-	{                                                                                          \
-		if (*p) {                                                                          \
-			int saved_errno = errno;                                                   \
-			func(*p);                                                                  \
-			errno = saved_errno;                                                       \
-		}                                                                                  \
-	}                                                                                          \
+#define DEFINE_CLEANUP(type, func)               \
+	static inline void func##p(type *p)      \
+	{                                        \
+		if (*p) {                        \
+			int saved_errno = errno; \
+			func(*p);                \
+			errno = saved_errno;     \
+		}                                \
+	}                                        \
 	struct cleanup_semicolon_##func
 
-#define TAKE(p)                                                                                    \
-	({                                                                                         \
-		__typeof__(p) _take = (p);                                                         \
-		(p) = NULL;                                                                        \
-		_take;                                                                             \
+#define TAKE(p)                            \
+	({                                 \
+		__typeof__(p) _take = (p); \
+		(p) = NULL;                \
+		_take;                     \
 	})
-#define TAKE_FD(fd)                                                                                \
-	({                                                                                         \
-		int _take_fd = (fd);                                                               \
-		(fd) = -1;                                                                         \
-		_take_fd;                                                                          \
+#define TAKE_FD(fd)                  \
+	({                           \
+		int _take_fd = (fd); \
+		(fd) = -1;           \
+		_take_fd;            \
 	})
 
 static inline void freep(void *p)

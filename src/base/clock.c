@@ -112,7 +112,8 @@ int parse_time(const char *s, nsec_t *ret)
 		if (*s != '+' && *s != '-')
 			return -EINVAL;
 		sign = *s++ == '-' ? -1 : 1;
-		if (digits(&s, 2, &oh) || expect(&s, ':') || digits(&s, 2, &om) || oh > 23 || om > 59)
+		if (digits(&s, 2, &oh) || expect(&s, ':') || digits(&s, 2, &om) || oh > 23 ||
+		    om > 59)
 			return -EINVAL;
 	}
 	if (*s || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60)

@@ -7,7 +7,7 @@
 struct clock {
 	nsec_t (*now)(const struct clock *c); /* monotonic */
 	bool virtual_time; /* true: only clock_advance() moves it; an idle loop jumps to its next timer */
-	nsec_t at;         /* virtual clocks: the current time */
+	nsec_t at;	   /* virtual clocks: the current time */
 };
 
 extern const struct clock clock_mono; /* CLOCK_MONOTONIC */

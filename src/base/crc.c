@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#define POLY_IEEE       0xedb88320U
+#define POLY_IEEE	0xedb88320U
 #define POLY_CASTAGNOLI 0x82f63b78U
 
 static uint32_t table_ieee[256], table_castagnoli[256];
@@ -42,7 +42,8 @@ uint32_t crc32(uint32_t crc, const void *data, size_t len)
 }
 
 #ifdef __x86_64__
-__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, const uint8_t *p, size_t len)
+__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, const uint8_t *p,
+								 size_t len)
 {
 	uint64_t c = ~crc;
 

@@ -69,7 +69,8 @@ int err_set(struct err **e, int num, const char *id, const char *fmt, ...)
 
 int err_sys(struct err **e, int num, const char *fmt, ...)
 {
-	_cleanup_(freep) char *what = NULL;
+	_cleanup_(freep)
+	char *what = NULL;
 	char id[ERR_ID_MAX];
 	struct err *n;
 	va_list ap;
@@ -88,7 +89,8 @@ int err_sys(struct err **e, int num, const char *fmt, ...)
 
 int err_wrap(struct err **e, int r, const char *fmt, ...)
 {
-	_cleanup_(freep) char *ctx = NULL;
+	_cleanup_(freep)
+	char *ctx = NULL;
 	char *joined = NULL;
 	va_list ap;
 
@@ -100,7 +102,7 @@ int err_wrap(struct err **e, int r, const char *fmt, ...)
 		snprintf(id, sizeof(id), "sys.%s", err_name(-r));
 		err_set(e, -r, id, "%s", strerror(-r));
 	}
-	if (*e == &err_oom)
+	if (!*e || *e == &err_oom)
 		return r;
 	va_start(ap, fmt);
 	ctx = vformat(fmt, ap);

@@ -34,9 +34,9 @@ int err_sys(struct err **e, int num, const char *fmt, ...) _printf_(3, 4);
 int err_wrap(struct err **e, int r, const char *fmt, ...) _printf_(3, 4);
 
 /* All take NULL: 0, "", "no error". */
-int err_num(const struct err *e);           /* positive errno */
-const char *err_id(const struct err *e);    /* lives as long as e */
-const char *err_msg(const struct err *e);   /* lives as long as e */
+int err_num(const struct err *e);	  /* positive errno */
+const char *err_id(const struct err *e);  /* lives as long as e */
+const char *err_msg(const struct err *e); /* lives as long as e */
 
 void err_free(struct err *e);
 /* Free *e and set it to NULL, to use the same variable again. */

@@ -36,10 +36,12 @@ static int parse_errno(const char *s)
 
 static int parse_one(const char *s, struct fault *f)
 {
-	_cleanup_(strv_freep) char **v = strv_split(s, ":");
+	_cleanup_(strv_freep)
+	char **v = strv_split(s, ":");
 	int r;
 
-	if (strv_len(v) != 3 || strlen(v[0]) >= sizeof(f->name) || parse_u64(v[1], UINT32_MAX, &f->nth) < 0)
+	if (strv_len(v) != 3 || strlen(v[0]) >= sizeof(f->name) ||
+	    parse_u64(v[1], UINT32_MAX, &f->nth) < 0)
 		return -EINVAL;
 	strcpy(f->name, v[0]);
 	if (streq(v[2], "kill")) {
@@ -59,11 +61,13 @@ static int parse_one(const char *s, struct fault *f)
 void fault_init(void)
 {
 	const char *spec = getenv("STRATA_FAULT");
-	_cleanup_(strv_freep) char **v = spec ? strv_split(spec, ";") : NULL;
+	_cleanup_(strv_freep)
+	char **v = spec ? strv_split(spec, ";") : NULL;
 
 	for (char **p = v; p && *p; p++) {
 		if (n_faults == ARRAY_SIZE(faults) || parse_one(*p, &faults[n_faults]) < 0) {
-			fprintf(stderr, "STRATA_FAULT: '%s': want name:nth:kill|delay=MS|ERRNO\n", *p);
+			fprintf(stderr, "STRATA_FAULT: '%s': want name:nth:kill|delay=MS|ERRNO\n",
+				*p);
 			exit(2);
 		}
 		n_faults++;

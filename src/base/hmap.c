@@ -96,18 +96,18 @@ static void sip_init(void)
 }
 
 #define ROTL(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
-#define SIPROUND                                                                                   \
-	do {                                                                                       \
-		v0 += v1;                                                                          \
-		v1 = ROTL(v1, 13) ^ v0;                                                            \
-		v0 = ROTL(v0, 32);                                                                 \
-		v2 += v3;                                                                          \
-		v3 = ROTL(v3, 16) ^ v2;                                                            \
-		v0 += v3;                                                                          \
-		v3 = ROTL(v3, 21) ^ v0;                                                            \
-		v2 += v1;                                                                          \
-		v1 = ROTL(v1, 17) ^ v2;                                                            \
-		v2 = ROTL(v2, 32);                                                                 \
+#define SIPROUND                        \
+	do {                            \
+		v0 += v1;               \
+		v1 = ROTL(v1, 13) ^ v0; \
+		v0 = ROTL(v0, 32);      \
+		v2 += v3;               \
+		v3 = ROTL(v3, 16) ^ v2; \
+		v0 += v3;               \
+		v3 = ROTL(v3, 21) ^ v0; \
+		v2 += v1;               \
+		v1 = ROTL(v1, 17) ^ v2; \
+		v2 = ROTL(v2, 32);      \
 	} while (0)
 
 uint64_t hash_bytes(const void *p, size_t len)

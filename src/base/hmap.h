@@ -22,7 +22,7 @@ struct hmap {
 	size_t n, mask; /* entries; bucket count - 1 */
 };
 
-int hmap_init(struct hmap *m);  /* 0 or -ENOMEM */
+int hmap_init(struct hmap *m);	/* 0 or -ENOMEM */
 void hmap_done(struct hmap *m); /* the nodes are the caller's; NULL or twice: no effect */
 void hmap_add(struct hmap *m, struct hnode *n, uint64_t hash);
 void hmap_remove(struct hmap *m, struct hnode *n); /* n must be in m */
@@ -49,8 +49,7 @@ static inline struct hnode *hmap_next_(struct hnode *n)
 	} while (n && n->hash != hash);
 	return n;
 }
-#define hmap_for_each(n, m, h)                                                                     \
-	for (struct hnode *n = hmap_first_(m, h); n; n = hmap_next_(n))
+#define hmap_for_each(n, m, h) for (struct hnode *n = hmap_first_(m, h); n; n = hmap_next_(n))
 
 /* Walk over all: start with NULL, ends with NULL.  The node returned may be removed before the next call
  * when the caller took its successor first. */

@@ -81,7 +81,8 @@ static int parse_level(const char *s)
 
 int log_set_levels(const char *spec, struct err **e)
 {
-	_cleanup_(strv_freep) char **parts = strv_split(spec, ",");
+	_cleanup_(strv_freep)
+	char **parts = strv_split(spec, ",");
 
 	if (!parts)
 		return err_sys(e, ENOMEM, "log level");
@@ -91,11 +92,13 @@ int log_set_levels(const char *spec, struct err **e)
 
 		if (level < 0)
 			return err_set(e, EINVAL, "log.level",
-				       "'%s': want error, warn, info or debug, or MODULE=LEVEL", *p);
+				       "'%s': want error, warn, info or debug, or MODULE=LEVEL",
+				       *p);
 		if (eq)
 			*eq = '\0';
 		if (log_set_level(eq ? *p : NULL, (enum log_level)level) < 0)
-			return err_set(e, EINVAL, "log.module", "'%s': too long or too many modules", *p);
+			return err_set(e, EINVAL, "log.module",
+				       "'%s': too long or too many modules", *p);
 	}
 	return 0;
 }
@@ -165,7 +168,8 @@ static void add_value(struct buf *b, const struct log_arg *a, bool json)
 void log_emit(const char *module, enum log_level level, const char *msg, const struct log_arg *args,
 	      size_t n)
 {
-	_cleanup_(buf_done) struct buf b = { 0 };
+	_cleanup_(buf_done)
+	struct buf b = { 0 };
 	bool json = state.format == LOG_JSON;
 	char stamp[32];
 

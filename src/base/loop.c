@@ -105,7 +105,8 @@ int timer_start(struct loop *l, struct timer *t, const char *name, nsec_t delay,
 		timer_fn *fn)
 {
 	nsec_t now = loop_now(l);
-	int r = timer_start_at(l, t, name, delay > NSEC_FOREVER - now ? NSEC_FOREVER : now + delay, fn);
+	int r = timer_start_at(l, t, name, delay > NSEC_FOREVER - now ? NSEC_FOREVER : now + delay,
+			       fn);
 
 	if (r == 0)
 		t->period = period;
@@ -171,7 +172,8 @@ static void dispatch_fd(struct watch *w, uint32_t events)
 	w->fd_fn(w, events);
 }
 
-int watch_fd(struct loop *l, struct watch *w, const char *name, int fd, uint32_t events, watch_fn *fn)
+int watch_fd(struct loop *l, struct watch *w, const char *name, int fd, uint32_t events,
+	     watch_fn *fn)
 {
 	int r = watch_add(l, w, name, fd, events);
 
@@ -225,7 +227,8 @@ static void dispatch_signal(struct watch *w, uint32_t events)
 
 int watch_signal(struct loop *l, struct watch *w, const char *name, int signo, signal_fn *fn)
 {
-	_cleanup_(closep) int fd = -1;
+	_cleanup_(closep)
+	int fd = -1;
 	sigset_t set;
 	int r;
 
@@ -260,7 +263,8 @@ static void dispatch_child(struct watch *w, uint32_t events)
 
 int watch_child(struct loop *l, struct watch *w, const char *name, pid_t pid, child_fn *fn)
 {
-	_cleanup_(closep) int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	_cleanup_(closep)
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	int r;
 
 	if (fd < 0)
@@ -319,7 +323,8 @@ int loop_post(struct loop *l, void (*fn)(void *arg), void *arg)
 
 int loop_new(const struct clock *clock, struct loop **ret)
 {
-	_cleanup_(loop_freep) struct loop *l = calloc(1, sizeof(*l));
+	_cleanup_(loop_freep)
+	struct loop *l = calloc(1, sizeof(*l));
 	int fd, r;
 
 	if (!l)
@@ -390,11 +395,13 @@ void loop_stop(struct loop *l, int code)
 
 static int wait_events(struct loop *l, nsec_t timeout)
 {
-	struct timespec ts = { .tv_sec = timeout / NSEC_PER_SEC, .tv_nsec = timeout % NSEC_PER_SEC };
+	struct timespec ts = { .tv_sec = timeout / NSEC_PER_SEC,
+			       .tv_nsec = timeout % NSEC_PER_SEC };
 	int n;
 
 	do {
-		n = epoll_pwait2(l->epfd, l->batch, BATCH, timeout == NSEC_FOREVER ? NULL : &ts, NULL);
+		n = epoll_pwait2(l->epfd, l->batch, BATCH, timeout == NSEC_FOREVER ? NULL : &ts,
+				 NULL);
 		if (n < 0 && errno == ENOSYS) /* before Linux 5.11: round up, never early */
 			n = epoll_wait(l->epfd, l->batch, BATCH,
 				       timeout == NSEC_FOREVER

@@ -22,12 +22,14 @@ struct loop;
 struct watch;
 struct timer;
 
-typedef void watch_fn(struct watch *w, uint32_t events); /* EPOLLIN | EPOLLOUT | EPOLLHUP | EPOLLERR */
+typedef void watch_fn(struct watch *w,
+		      uint32_t events); /* EPOLLIN | EPOLLOUT | EPOLLHUP | EPOLLERR */
 typedef void signal_fn(struct watch *w, const struct signalfd_siginfo *si);
-typedef void child_fn(struct watch *w, const siginfo_t *si); /* si_code CLD_EXITED, CLD_KILLED, CLD_DUMPED */
+typedef void child_fn(struct watch *w,
+		      const siginfo_t *si); /* si_code CLD_EXITED, CLD_KILLED, CLD_DUMPED */
 typedef void timer_fn(struct timer *t);
 
-struct watch { /* private but for `data` */
+struct watch {		   /* private but for `data` */
 	struct loop *loop; /* NULL: not active */
 	const char *name;
 	int fd;
@@ -43,7 +45,7 @@ struct watch { /* private but for `data` */
 	void *data; /* the caller's */
 };
 
-struct timer { /* private but for `data` */
+struct timer {		   /* private but for `data` */
 	struct loop *loop; /* NULL: not active */
 	const char *name;
 	nsec_t when, period;
@@ -73,7 +75,8 @@ int loop_fd(const struct loop *l); /* the epoll fd, to nest in another loop */
 int loop_post(struct loop *l, void (*fn)(void *arg), void *arg);
 
 /* fd stays the caller's.  -EEXIST: the fd is watched already; -EBUSY: w is active. */
-int watch_fd(struct loop *l, struct watch *w, const char *name, int fd, uint32_t events, watch_fn *fn);
+int watch_fd(struct loop *l, struct watch *w, const char *name, int fd, uint32_t events,
+	     watch_fn *fn);
 int watch_modify(struct watch *w, uint32_t events);
 /* Blocks signo in this thread (do it before other threads start) and reads it from a signalfd. */
 int watch_signal(struct loop *l, struct watch *w, const char *name, int signo, signal_fn *fn);

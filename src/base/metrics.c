@@ -7,7 +7,7 @@
 #include "base/list.h"
 #include "base/str.h"
 
-#define SHARDS     8
+#define SHARDS	   8
 #define BOUNDS_MAX 24
 
 struct shard {
@@ -129,7 +129,8 @@ static struct metric *metric_new(const struct metric_family *def, char *labels)
 
 struct metric *metric_get(struct metrics *m, const struct metric_family *def, ...)
 {
-	_cleanup_(freep) char *labels = NULL;
+	_cleanup_(freep)
+	char *labels = NULL;
 	struct metric *x, *found = NULL;
 	struct family *f;
 	va_list ap;
@@ -260,7 +261,8 @@ static void print_histogram(struct buf *out, const char *name, const struct metr
 			buf_adds(out, "+Inf");
 		buf_addf(out, "\"} %llu\n", (unsigned long long)count);
 	}
-	buf_addf(out, "%s_count%s %llu\n%s_sum%s ", name, labels, (unsigned long long)count, name, labels);
+	buf_addf(out, "%s_count%s %llu\n%s_sum%s ", name, labels, (unsigned long long)count, name,
+		 labels);
 	print_number(out, f, sum_of(x, 0));
 	buf_addc(out, '\n');
 }
@@ -274,7 +276,8 @@ static void print_family(struct buf *out, const struct family *fam)
 	struct metric *x;
 
 	snprintf(suffix, sizeof(suffix), "_%s", unit);
-	snprintf(name, sizeof(name), "%s%s", f->name, *unit && !str_ends(f->name, suffix) ? suffix : "");
+	snprintf(name, sizeof(name), "%s%s", f->name,
+		 *unit && !str_ends(f->name, suffix) ? suffix : "");
 	buf_addf(out, "# TYPE %s %s\n", name, types[f->type]);
 	if (*unit)
 		buf_addf(out, "# UNIT %s %s\n", name, unit);
@@ -284,7 +287,8 @@ static void print_family(struct buf *out, const struct family *fam)
 			print_histogram(out, name, x);
 			continue;
 		}
-		buf_addf(out, "%s%s%s ", name, f->type == METRIC_COUNTER ? "_total" : "", x->labels);
+		buf_addf(out, "%s%s%s ", name, f->type == METRIC_COUNTER ? "_total" : "",
+			 x->labels);
 		print_number(out, f, metric_value(x));
 		buf_addc(out, '\n');
 	}

@@ -29,11 +29,14 @@ struct metric_family {
 	double scale; /* printed value = raw * scale; 0 means 1.  Time: raw nanoseconds, scale 1e-9 */
 };
 
-#define METRIC(n, t, u, h) { .name = (n), .type = (t), .unit = (u), .help = (h) }
-#define METRIC_HISTO(n, u, h, b, s)                                                                \
-	{                                                                                          \
-		.name = (n), .type = METRIC_HISTOGRAM, .unit = (u), .help = (h), .bounds = (b),    \
-		.n_bounds = ARRAY_SIZE(b), .scale = (s)                                            \
+#define METRIC(n, t, u, h)                                         \
+	{                                                          \
+		.name = (n), .type = (t), .unit = (u), .help = (h) \
+	}
+#define METRIC_HISTO(n, u, h, b, s)                                                             \
+	{                                                                                       \
+		.name = (n), .type = METRIC_HISTOGRAM, .unit = (u), .help = (h), .bounds = (b), \
+		.n_bounds = ARRAY_SIZE(b), .scale = (s)                                         \
 	}
 
 int metrics_new(struct metrics **ret);
@@ -42,15 +45,16 @@ DEFINE_CLEANUP(struct metrics *, metrics_free);
 
 /* The metric with these labels (name, value pairs, NULL at the end), made when it is new; NULL when memory is short:
  * every function below takes NULL.  Thread: any, under a lock; keep the pointer. */
-struct metric *metric_get(struct metrics *m, const struct metric_family *f, ...) __attribute__((sentinel));
+struct metric *metric_get(struct metrics *m, const struct metric_family *f, ...)
+	__attribute__((sentinel));
 /* Forget one, when its object is gone; its pointer is dead then. */
 void metric_remove(struct metrics *m, struct metric *x);
 
-void metric_add(struct metric *x, uint64_t n);      /* counters */
-void metric_set(struct metric *x, int64_t value);   /* gauges */
-void metric_move(struct metric *x, int64_t delta);  /* gauges */
-void metric_observe(struct metric *x, uint64_t v);  /* histograms */
-uint64_t metric_value(const struct metric *x);      /* sum of the shards; gauges as two's complement */
+void metric_add(struct metric *x, uint64_t n);	   /* counters */
+void metric_set(struct metric *x, int64_t value);  /* gauges */
+void metric_move(struct metric *x, int64_t delta); /* gauges */
+void metric_observe(struct metric *x, uint64_t v); /* histograms */
+uint64_t metric_value(const struct metric *x); /* sum of the shards; gauges as two's complement */
 
 /* All families in the order of their first use, then "# EOF". */
 int metrics_print(struct metrics *m, struct buf *out);

@@ -53,26 +53,30 @@ const char *near_miss(const char *s, const char *const *names, size_t n)
 
 static int bad_choice(const struct opt *o, const char *shown, const char *value, struct err **e)
 {
-	_cleanup_(buf_done) struct buf b = { 0 };
+	_cleanup_(buf_done)
+	struct buf b = { 0 };
 
 	for (size_t i = 0; o->choices[i]; i++)
 		buf_addf(&b, "%s%s", i ? ", " : "", o->choices[i]);
-	return err_set(e, EINVAL, "option.value", "%s: '%s' is none of %s", shown, value, buf_str(&b));
+	return err_set(e, EINVAL, "option.value", "%s: '%s' is none of %s", shown, value,
+		       buf_str(&b));
 }
 
-static int check_range(const struct opt *o, const char *shown, const char *value, uint64_t v, struct err **e)
+static int check_range(const struct opt *o, const char *shown, const char *value, uint64_t v,
+		       struct err **e)
 {
 	if (v < o->min)
-		return err_set(e, EINVAL, "option.value", "%s: %s is below the minimum %llu", shown, value,
-			       (unsigned long long)o->min);
+		return err_set(e, EINVAL, "option.value", "%s: %s is below the minimum %llu", shown,
+			       value, (unsigned long long)o->min);
 	if (o->max && v > o->max)
-		return err_set(e, EINVAL, "option.value", "%s: %s is above the maximum %llu", shown, value,
-			       (unsigned long long)o->max);
+		return err_set(e, EINVAL, "option.value", "%s: %s is above the maximum %llu", shown,
+			       value, (unsigned long long)o->max);
 	return 0;
 }
 
 /* shown: the option as the user wrote it, for messages */
-static int set_value(const struct opt *o, void *target, const char *shown, const char *value, struct err **e)
+static int set_value(const struct opt *o, void *target, const char *shown, const char *value,
+		     struct err **e)
 {
 	void *p = (char *)target + o->offset;
 	uint64_t u;
@@ -82,8 +86,8 @@ static int set_value(const struct opt *o, void *target, const char *shown, const
 	switch (o->kind) {
 	case OPT_K_FLAG:
 		if (parse_bool(value, p) < 0)
-			return err_set(e, EINVAL, "option.value", "%s: '%s' is neither on nor off", shown,
-				       value);
+			return err_set(e, EINVAL, "option.value", "%s: '%s' is neither on nor off",
+				       shown, value);
 		return 0;
 	case OPT_K_STR:
 	case OPT_K_LIST:
@@ -100,12 +104,15 @@ static int set_value(const struct opt *o, void *target, const char *shown, const
 		return 0;
 	case OPT_K_U64:
 	case OPT_K_SIZE:
-		r = o->kind == OPT_K_SIZE ? parse_size(value, &u) : parse_u64(value, UINT64_MAX, &u);
+		r = o->kind == OPT_K_SIZE ? parse_size(value, &u)
+					  : parse_u64(value, UINT64_MAX, &u);
 		if (r == -EINVAL)
-			return err_set(e, EINVAL, "option.value", "%s: '%s' is not a %s", shown, value,
+			return err_set(e, EINVAL, "option.value", "%s: '%s' is not a %s", shown,
+				       value,
 				       o->kind == OPT_K_SIZE ? "size (try 512M or 10G)" : "number");
 		if (r == -ERANGE)
-			return err_set(e, EINVAL, "option.value", "%s: '%s' is too large", shown, value);
+			return err_set(e, EINVAL, "option.value", "%s: '%s' is too large", shown,
+				       value);
 		r = check_range(o, shown, value, u, e);
 		if (r == 0)
 			*(uint64_t *)p = u;
@@ -113,13 +120,13 @@ static int set_value(const struct opt *o, void *target, const char *shown, const
 	case OPT_K_I64:
 		r = parse_i64(value, (int64_t)o->min, o->max ? (int64_t)o->max : INT64_MAX, p);
 		if (r < 0)
-			return err_set(e, EINVAL, "option.value", "%s: '%s' is not a number in range", shown,
-				       value);
+			return err_set(e, EINVAL, "option.value",
+				       "%s: '%s' is not a number in range", shown, value);
 		return 0;
 	case OPT_K_DURATION:
 		if (parse_duration(value, p) < 0)
-			return err_set(e, EINVAL, "option.value", "%s: '%s' is not a duration (try 30s or 5m)",
-				       shown, value);
+			return err_set(e, EINVAL, "option.value",
+				       "%s: '%s' is not a duration (try 30s or 5m)", shown, value);
 		return 0;
 	case OPT_K_ENUM:
 		for (int i = 0; o->choices[i]; i++) {
@@ -143,9 +150,11 @@ static const struct opt *find(const struct opt *table, const char *name, size_t 
 	return NULL;
 }
 
-static int unknown(const struct opt *table, const char *dashes, const char *name, size_t len, struct err **e)
+static int unknown(const struct opt *table, const char *dashes, const char *name, size_t len,
+		   struct err **e)
 {
-	_cleanup_(freep) char *given = strndup(name, len);
+	_cleanup_(freep)
+	char *given = strndup(name, len);
 	VEC(const char *) names = { 0 };
 	const char *near;
 	int r;
@@ -156,10 +165,12 @@ static int unknown(const struct opt *table, const char *dashes, const char *name
 	}
 	near = given ? near_miss(given, names.v, names.n) : NULL;
 	if (near)
-		r = err_set(e, EINVAL, "option.unknown", "%s%s: unknown option; did you mean '%s%s'?", dashes,
-			    given, dashes, near);
+		r = err_set(e, EINVAL, "option.unknown",
+			    "%s%s: unknown option; did you mean '%s%s'?", dashes, given, dashes,
+			    near);
 	else
-		r = err_set(e, EINVAL, "option.unknown", "%s%.*s: unknown option", dashes, (int)len, name);
+		r = err_set(e, EINVAL, "option.unknown", "%s%.*s: unknown option", dashes, (int)len,
+			    name);
 	vec_done(&names);
 	return r;
 }
@@ -192,7 +203,8 @@ static int parse_long(const struct opt *table, void *target, struct args *a, str
 	if (o->kind == OPT_K_FLAG)
 		return set_value(o, target, shown, "on", e);
 	if (a->next >= a->argc)
-		return err_set(e, EINVAL, "option.value", "%s: needs %s", shown, o->arg ? o->arg : "a value");
+		return err_set(e, EINVAL, "option.value", "%s: needs %s", shown,
+			       o->arg ? o->arg : "a value");
 	return set_value(o, target, shown, a->argv[a->next++], e);
 }
 
@@ -247,7 +259,8 @@ int opt_parse(const struct opt *table, void *target, int argc, char **argv, bool
 			a.next++;
 			break;
 		}
-		r = s[1] == '-' ? parse_long(table, target, &a, e) : parse_short(table, target, &a, e);
+		r = s[1] == '-' ? parse_long(table, target, &a, e)
+				: parse_short(table, target, &a, e);
 		if (r < 0)
 			return r;
 	}
@@ -260,7 +273,8 @@ int opt_parse(const struct opt *table, void *target, int argc, char **argv, bool
 
 /* -- key=value lists ------------------------------------------------------------------------------ */
 
-int opt_set(const struct opt *table, void *target, const char *name, const char *value, struct err **e)
+int opt_set(const struct opt *table, void *target, const char *name, const char *value,
+	    struct err **e)
 {
 	const struct opt *o = find(table, name, strlen(name));
 
@@ -289,7 +303,8 @@ static int next_piece(const char **text, struct buf *out)
 
 int opt_parse_kv(const struct opt *table, void *target, const char *text, struct err **e)
 {
-	_cleanup_(buf_done) struct buf piece = { 0 };
+	_cleanup_(buf_done)
+	struct buf piece = { 0 };
 
 	while (*text) {
 		const struct opt *o;
@@ -300,7 +315,8 @@ int opt_parse_kv(const struct opt *table, void *target, const char *text, struct
 			return err_sys(e, ENOMEM, "options");
 		name = piece.len ? piece.s : NULL;
 		if (!name)
-			return err_set(e, EINVAL, "option.empty", "an empty option (write a comma in a value twice)");
+			return err_set(e, EINVAL, "option.empty",
+				       "an empty option (write a comma in a value twice)");
 		eq = strchr(name, '=');
 		if (eq)
 			*eq = '\0';

@@ -9,10 +9,10 @@
 #include "base/types.h"
 
 struct ratelimit {
-	uint64_t rate;  /* tokens per second; 0: unlimited */
+	uint64_t rate;	/* tokens per second; 0: unlimited */
 	uint64_t burst; /* tokens that may pass at once after idling; at least 1 is used */
 	nsec_t free_at; /* the time at which the bucket is full again */
-	uint64_t rest;  /* part of free_at below a nanosecond, in units of 1/rate ns */
+	uint64_t rest;	/* part of free_at below a nanosecond, in units of 1/rate ns */
 	uint64_t suppressed;
 };
 

@@ -54,7 +54,8 @@ static int address(const char *path, struct sockaddr_un *sa, int *dirfd, struct 
 
 int rpc_connect(const char *path, struct err **e)
 {
-	_cleanup_(closep) int fd = -1, dirfd = -1;
+	_cleanup_(closep)
+	int fd = -1, dirfd = -1;
 	struct sockaddr_un sa;
 	int r = address(path, &sa, &dirfd, e);
 
@@ -70,7 +71,8 @@ int rpc_connect(const char *path, struct err **e)
 
 int rpc_listen(const char *path, mode_t mode, struct err **e)
 {
-	_cleanup_(closep) int fd = -1, dirfd = -1, probe = -1;
+	_cleanup_(closep)
+	int fd = -1, dirfd = -1, probe = -1;
 	struct sockaddr_un sa;
 	int r = address(path, &sa, &dirfd, e);
 	mode_t old;
@@ -79,7 +81,8 @@ int rpc_listen(const char *path, mode_t mode, struct err **e)
 		return r;
 	probe = rpc_connect(path, NULL);
 	if (probe >= 0)
-		return err_set(e, EADDRINUSE, "rpc.in_use", "'%s' is in use by another process", path);
+		return err_set(e, EADDRINUSE, "rpc.in_use", "'%s' is in use by another process",
+			       path);
 	if (probe == -ECONNREFUSED && unlink(sa.sun_path) < 0)
 		return err_sys(e, errno, "replace the stale socket '%s'", path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -112,7 +115,8 @@ static void put_head(char *p, size_t len, unsigned int n_fds)
 }
 
 /* One sendmsg, with fds beside the bytes when n_fds > 0. */
-static ssize_t send_some(int fd, const char *p, size_t len, const int *fds, unsigned int n_fds, int flags)
+static ssize_t send_some(int fd, const char *p, size_t len, const int *fds, unsigned int n_fds,
+			 int flags)
 {
 	union {
 		char space[CMSG_SPACE(sizeof(int) * RPC_FDS_MAX)];
@@ -194,7 +198,8 @@ static ssize_t head_len(const uint8_t head[8], unsigned int *n_fds)
 
 int rpc_send(int fd, const char *text, size_t len, const int *fds, unsigned int n_fds)
 {
-	_cleanup_(freep) char *msg = NULL;
+	_cleanup_(freep)
+	char *msg = NULL;
 
 	if (len > RPC_TEXT_MAX || n_fds > RPC_FDS_MAX)
 		return -EMSGSIZE;
@@ -224,9 +229,9 @@ static int wait_readable(int fd, nsec_t deadline)
 	for (;;) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		nsec_t left = deadline == NSEC_FOREVER ? NSEC_FOREVER : deadline - now_mono();
-		int ms = left == NSEC_FOREVER
-				 ? -1
-				 : (int)CLAMP(DIV_ROUND_UP(left, NSEC_PER_MSEC), (nsec_t)0, (nsec_t)INT_MAX);
+		int ms = left == NSEC_FOREVER ? -1
+					      : (int)CLAMP(DIV_ROUND_UP(left, NSEC_PER_MSEC),
+							   (nsec_t)0, (nsec_t)INT_MAX);
 		int n = poll(&p, 1, ms);
 
 		if (n > 0)
@@ -339,7 +344,8 @@ static int read_frame(struct rpc_conn *c)
 	if (buf_reserve(&c->in.text, (size_t)len - c->in.text.len) < 0)
 		return -ENOMEM;
 	while (c->in.text.len < (size_t)len) {
-		n = recv_some(c->fd, c->in.text.s + c->in.text.len, (size_t)len - c->in.text.len, &c->in);
+		n = recv_some(c->fd, c->in.text.s + c->in.text.len, (size_t)len - c->in.text.len,
+			      &c->in);
 		if (n < 0)
 			return (int)n;
 		if (n == 0)
@@ -395,7 +401,8 @@ static void on_event(struct watch *w, uint32_t events)
 		on_readable(c);
 }
 
-int rpc_conn_open(struct rpc_conn *c, struct loop *l, int fd, rpc_frame_fn *on_frame, rpc_closed_fn *on_closed)
+int rpc_conn_open(struct rpc_conn *c, struct loop *l, int fd, rpc_frame_fn *on_frame,
+		  rpc_closed_fn *on_closed)
 {
 	int flags = fcntl(fd, F_GETFL), r;
 
@@ -426,9 +433,11 @@ static void out_free(struct out_frame *o)
 }
 DEFINE_CLEANUP(struct out_frame *, out_free);
 
-int rpc_conn_send(struct rpc_conn *c, const char *text, size_t len, const int *fds, unsigned int n_fds)
+int rpc_conn_send(struct rpc_conn *c, const char *text, size_t len, const int *fds,
+		  unsigned int n_fds)
 {
-	_cleanup_(out_freep) struct out_frame *o = NULL;
+	_cleanup_(out_freep)
+	struct out_frame *o = NULL;
 	int r;
 
 	if (!watch_active(&c->watch))

@@ -48,7 +48,8 @@ int rpc_recv(int fd, nsec_t timeout, struct rpc_frame *f);
 struct rpc_conn;
 /* on_frame may take f's text and fds.  Either callback may call rpc_conn_close(). */
 typedef void rpc_frame_fn(struct rpc_conn *c, struct rpc_frame *f);
-typedef void rpc_closed_fn(struct rpc_conn *c, int r); /* 0: peer closed; -errno; c may be freed here */
+typedef void rpc_closed_fn(struct rpc_conn *c,
+			   int r); /* 0: peer closed; -errno; c may be freed here */
 
 struct rpc_conn { /* caller's memory, zeroed; private but for `data` */
 	int fd;
@@ -65,9 +66,11 @@ struct rpc_conn { /* caller's memory, zeroed; private but for `data` */
 };
 
 /* Takes fd and makes it non-blocking. */
-int rpc_conn_open(struct rpc_conn *c, struct loop *l, int fd, rpc_frame_fn *on_frame, rpc_closed_fn *on_closed);
+int rpc_conn_open(struct rpc_conn *c, struct loop *l, int fd, rpc_frame_fn *on_frame,
+		  rpc_closed_fn *on_closed);
 /* Queues a frame; fds are duplicated.  -ENOBUFS: the peer does not read (16 MiB are waiting). */
-int rpc_conn_send(struct rpc_conn *c, const char *text, size_t len, const int *fds, unsigned int n_fds);
+int rpc_conn_send(struct rpc_conn *c, const char *text, size_t len, const int *fds,
+		  unsigned int n_fds);
 /* Drops what is queued, closes the fd; on_closed is not called.  Twice: no effect. */
 void rpc_conn_close(struct rpc_conn *c);
 

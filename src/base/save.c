@@ -6,8 +6,8 @@
 #include "base/crc.h"
 #include "base/str.h"
 
-#define MAGIC         "STRATASV"
-#define FORMAT        1U
+#define MAGIC	      "STRATASV"
+#define FORMAT	      1U
 #define FLAG_REQUIRED 1U
 #define NESTING_MAX   8
 
@@ -110,8 +110,8 @@ static int save_one(const struct save_field *f, void *p, struct buf *out, struct
 		const struct save_blob *b = p;
 
 		if (b->len > f->max)
-			return err_set(e, EOVERFLOW, "save.blob", "%s: %u bytes, at most %u", f->name,
-				       b->len, f->max);
+			return err_set(e, EOVERFLOW, "save.blob", "%s: %u bytes, at most %u",
+				       f->name, b->len, f->max);
 		put_u32(out, b->len);
 		buf_add(out, b->data, b->len);
 		break;
@@ -140,10 +140,11 @@ int save_fields(const struct save_desc *d, void *obj, struct buf *out, struct er
 	return buf_error(out) ? err_sys(e, ENOMEM, "save %s", d->name) : 0;
 }
 
-static int load_all(const struct save_desc *d, void *obj, uint32_t version, struct cursor *c, int depth,
-		    struct err **e);
+static int load_all(const struct save_desc *d, void *obj, uint32_t version, struct cursor *c,
+		    int depth, struct err **e);
 
-static int load_one(const struct save_field *f, void *p, struct cursor *c, int depth, struct err **e)
+static int load_one(const struct save_field *f, void *p, struct cursor *c, int depth,
+		    struct err **e)
 {
 	uint8_t flag;
 	uint32_t n;
@@ -182,12 +183,13 @@ static int load_one(const struct save_field *f, void *p, struct cursor *c, int d
 	return -EINVAL;
 }
 
-static int load_all(const struct save_desc *d, void *obj, uint32_t version, struct cursor *c, int depth,
-		    struct err **e)
+static int load_all(const struct save_desc *d, void *obj, uint32_t version, struct cursor *c,
+		    int depth, struct err **e)
 {
 	if (version < d->min_version || version > d->version)
-		return err_set(e, ENOTSUP, "save.version", "%s: version %u, this release reads %u to %u",
-			       d->name, version, d->min_version, d->version);
+		return err_set(e, ENOTSUP, "save.version",
+			       "%s: version %u, this release reads %u to %u", d->name, version,
+			       d->min_version, d->version);
 	if (depth > NESTING_MAX)
 		return err_set(e, EINVAL, "save.depth", "%s: nested too deeply", d->name);
 	for (size_t i = 0; i < d->n_fields; i++) {
@@ -200,7 +202,8 @@ static int load_all(const struct save_desc *d, void *obj, uint32_t version, stru
 
 			if (r == -EINVAL && (!e || !*e))
 				return err_set(e, EINVAL, "save.field",
-					       "%s.%s: cut short or out of range", d->name, f->name);
+					       "%s.%s: cut short or out of range", d->name,
+					       f->name);
 			if (r < 0)
 				return err_wrap(e, r, "%s.%s", d->name, f->name);
 		}
@@ -208,8 +211,8 @@ static int load_all(const struct save_desc *d, void *obj, uint32_t version, stru
 	return d->after_load ? d->after_load(obj, version, e) : 0;
 }
 
-int load_fields(const struct save_desc *d, void *obj, uint32_t version, const void *data, size_t len,
-		struct err **e)
+int load_fields(const struct save_desc *d, void *obj, uint32_t version, const void *data,
+		size_t len, struct err **e)
 {
 	struct cursor c = { .p = data, .left = len };
 	int r = load_all(d, obj, version, &c, 0, e);
@@ -249,7 +252,8 @@ int save_begin(struct buf *out, const char *arch, struct err **e)
 	return buf_error(out) ? err_sys(e, ENOMEM, "save") : 0;
 }
 
-int save_section(struct buf *out, const char *id, const struct save_desc *d, void *obj, struct err **e)
+int save_section(struct buf *out, const char *id, const struct save_desc *d, void *obj,
+		 struct err **e)
 {
 	uint32_t len;
 	size_t at;
@@ -322,8 +326,8 @@ static int check_header(struct cursor *c, const char *arch, struct err **e)
 		return err_set(e, ENOTSUP, "save.format", "format of another release");
 	put_arch(arch, want);
 	if (take(c, a, 8) < 0 || memcmp(a, want, 8) != 0)
-		return err_set(e, ENOTSUP, "save.arch", "saved on architecture '%.8s', this is '%s'", a,
-			       arch);
+		return err_set(e, ENOTSUP, "save.arch",
+			       "saved on architecture '%.8s', this is '%s'", a, arch);
 	return 0;
 }
 
@@ -336,11 +340,12 @@ static int check_sum(const uint8_t *data, size_t len, struct err **e)
 		if (le32toh(sum) == crc32c(0, data, len - 4))
 			return 0;
 	}
-	return err_set(e, EINVAL, "save.checksum", "cut short or altered: the checksum does not match");
+	return err_set(e, EINVAL, "save.checksum",
+		       "cut short or altered: the checksum does not match");
 }
 
-static int load_section(const struct section *s, const struct cursor *c, save_find_fn *find, void *arg,
-			struct err **e)
+static int load_section(const struct section *s, const struct cursor *c, save_find_fn *find,
+			void *arg, struct err **e)
 {
 	struct save_target t = { 0 };
 	int r = find(arg, s->id, s->name, &t);
@@ -350,12 +355,12 @@ static int load_section(const struct section *s, const struct cursor *c, save_fi
 	if (r > 0) {
 		if (!(s->flags & FLAG_REQUIRED))
 			return 0;
-		return err_set(e, ENOTSUP, "save.section", "section '%s' (%s) has no owner here", s->id,
-			       s->name);
+		return err_set(e, ENOTSUP, "save.section", "section '%s' (%s) has no owner here",
+			       s->id, s->name);
 	}
 	if (!streq(t.desc->name, s->name))
-		return err_set(e, EINVAL, "save.section", "section '%s' is a %s, wanted %s", s->id, s->name,
-			       t.desc->name);
+		return err_set(e, EINVAL, "save.section", "section '%s' is a %s, wanted %s", s->id,
+			       s->name, t.desc->name);
 	r = load_fields(t.desc, t.obj, s->version, c->p, s->len, e);
 	return r < 0 ? err_wrap(e, r, "%s", s->id) : 0;
 }
@@ -375,7 +380,8 @@ int load_stream(const void *data, size_t len, const char *arch, save_find_fn *fi
 		if (take_section(&c, &s) < 0)
 			return err_set(e, EINVAL, "save.section", "malformed section header");
 		if (s.id[0] == '\0' && streq(s.name, "end"))
-			return c.left == 4 ? 0 : err_set(e, EINVAL, "save.end", "bytes after the end");
+			return c.left == 4 ? 0
+					   : err_set(e, EINVAL, "save.end", "bytes after the end");
 		r = load_section(&s, &c, find, arg, e);
 		if (r < 0)
 			return r;

@@ -21,7 +21,7 @@
 #include "base/err.h"
 
 enum save_kind {
-	SAVE_BOOL,   /* one byte, 0 or 1 */
+	SAVE_BOOL, /* one byte, 0 or 1 */
 	SAVE_U8,
 	SAVE_U16,
 	SAVE_U32,
@@ -42,9 +42,9 @@ struct save_field {
 	const char *name;
 	enum save_kind kind;
 	size_t offset, size; /* size of one element */
-	uint32_t count;      /* elements: > 1 for arrays */
-	uint32_t since;      /* first version that has it */
-	uint32_t max;        /* SAVE_BLOB: largest length */
+	uint32_t count;	     /* elements: > 1 for arrays */
+	uint32_t since;	     /* first version that has it */
+	uint32_t max;	     /* SAVE_BLOB: largest length */
 	const struct save_desc *nested;
 };
 
@@ -59,36 +59,38 @@ struct save_desc {
 	int (*after_load)(void *obj, uint32_t version, struct err **e);
 };
 
-#define SAVE_FIELD_(T, f, k, n, s, ...)                                                            \
-	{                                                                                          \
-		.name = #f, .kind = SAVE_##k, .offset = offsetof(T, f),                            \
-		.size = sizeof(((T *)0)->f) / (n), .count = (n), .since = (s), __VA_ARGS__         \
+#define SAVE_FIELD_(T, f, k, n, s, ...)                                                    \
+	{                                                                                  \
+		.name = #f, .kind = SAVE_##k, .offset = offsetof(T, f),                    \
+		.size = sizeof(((T *)0)->f) / (n), .count = (n), .since = (s), __VA_ARGS__ \
 	}
 #define SAVE(T, f, kind, since) SAVE_FIELD_(T, f, kind, 1, since)
 /* An array member, saved whole. */
-#define SAVE_ARRAY(T, f, kind, since)                                                              \
+#define SAVE_ARRAY(T, f, kind, since) \
 	SAVE_FIELD_(T, f, kind, sizeof(((T *)0)->f) / sizeof(((T *)0)->f[0]), since)
 #define SAVE_NESTED(T, f, desc, since) SAVE_FIELD_(T, f, STRUCT, 1, since, .nested = (desc))
-#define SAVE_NESTED_ARRAY(T, f, desc, since)                                                       \
-	SAVE_FIELD_(T, f, STRUCT, sizeof(((T *)0)->f) / sizeof(((T *)0)->f[0]), since, .nested = (desc))
+#define SAVE_NESTED_ARRAY(T, f, desc, since)                                           \
+	SAVE_FIELD_(T, f, STRUCT, sizeof(((T *)0)->f) / sizeof(((T *)0)->f[0]), since, \
+		    .nested = (desc))
 #define SAVE_VBYTES(T, f, max_len, since) SAVE_FIELD_(T, f, BLOB, 1, since, .max = (max_len))
-#define SAVE_DESC(n, v, minv, table, ...)                                                          \
-	{                                                                                          \
-		.name = (n), .version = (v), .min_version = (minv), .fields = (table),             \
-		.n_fields = ARRAY_SIZE(table), __VA_ARGS__                                         \
+#define SAVE_DESC(n, v, minv, table, ...)                                              \
+	{                                                                              \
+		.name = (n), .version = (v), .min_version = (minv), .fields = (table), \
+		.n_fields = ARRAY_SIZE(table), __VA_ARGS__                             \
 	}
 
 /* Payload alone. */
 int save_fields(const struct save_desc *d, void *obj, struct buf *out, struct err **e);
 /* obj must hold its reset values.  Everything is checked before after_load is called; on error obj is unspecified
  * but safe to free.  -EINVAL: malformed; -ENOTSUP: version outside [min_version, version]. */
-int load_fields(const struct save_desc *d, void *obj, uint32_t version, const void *data, size_t len,
-		struct err **e);
+int load_fields(const struct save_desc *d, void *obj, uint32_t version, const void *data,
+		size_t len, struct err **e);
 
 /* A whole stream.  arch: at most 8 characters, "x86_64". */
 int save_begin(struct buf *out, const char *arch, struct err **e);
 /* id tells apart sections of one name ("serial0"); id and name at most 255 bytes. */
-int save_section(struct buf *out, const char *id, const struct save_desc *d, void *obj, struct err **e);
+int save_section(struct buf *out, const char *id, const struct save_desc *d, void *obj,
+		 struct err **e);
 int save_end(struct buf *out, struct err **e);
 
 /* Where a section goes.  Returning 1 means "not mine": required sections are then refused, optional ones skipped. */

@@ -14,15 +14,15 @@
 
 struct sm {
 	const char *noun;
-	const uint32_t *moves;    /* bit s set in moves[t]: t may become s */
+	const uint32_t *moves;	  /* bit s set in moves[t]: t may become s */
 	const char *const *names; /* of the states, n_states of them */
-	unsigned int n_states;    /* at most 32 */
+	unsigned int n_states;	  /* at most 32 */
 };
 
-#define SM(noun_, moves_, names_)                                                                  \
-	{                                                                                          \
-		.noun = (noun_), .moves = (moves_), .names = (names_),                             \
-		.n_states = ARRAY_SIZE(moves_)                                                     \
+#define SM(noun_, moves_, names_)                                      \
+	{                                                              \
+		.noun = (noun_), .moves = (moves_), .names = (names_), \
+		.n_states = ARRAY_SIZE(moves_)                         \
 	}
 
 /* 0: moved; -EBUSY with "vm: cannot go from paused to created": not allowed, state unchanged. */

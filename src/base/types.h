@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef uint64_t gpa_t;  /* guest physical address, bytes */
-typedef int64_t nsec_t;  /* a time or a duration, nanoseconds; signed so that differences work */
+typedef uint64_t gpa_t; /* guest physical address, bytes */
+typedef int64_t nsec_t; /* a time or a duration, nanoseconds; signed so that differences work */
 
 #define NSEC_PER_USEC ((nsec_t)1000)
 #define NSEC_PER_MSEC ((nsec_t)1000000)
@@ -24,17 +24,17 @@ typedef int64_t nsec_t;  /* a time or a duration, nanoseconds; signed so that di
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
-#define MIN(a, b)                                                                                  \
-	({                                                                                         \
-		__auto_type _min_a = (a);                                                          \
-		__auto_type _min_b = (b);                                                          \
-		_min_a < _min_b ? _min_a : _min_b;                                                 \
+#define MIN(a, b)                                  \
+	({                                         \
+		__auto_type _min_a = (a);          \
+		__auto_type _min_b = (b);          \
+		_min_a < _min_b ? _min_a : _min_b; \
 	})
-#define MAX(a, b)                                                                                  \
-	({                                                                                         \
-		__auto_type _max_a = (a);                                                          \
-		__auto_type _max_b = (b);                                                          \
-		_max_a > _max_b ? _max_a : _max_b;                                                 \
+#define MAX(a, b)                                  \
+	({                                         \
+		__auto_type _max_a = (a);          \
+		__auto_type _max_b = (b);          \
+		_max_a > _max_b ? _max_a : _max_b; \
 	})
 #define CLAMP(x, lo, hi) MIN(MAX(x, lo), hi)
 
@@ -47,12 +47,12 @@ typedef int64_t nsec_t;  /* a time or a duration, nanoseconds; signed so that di
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-#define _packed_        __attribute__((packed))
-#define _printf_(f, a)  __attribute__((format(printf, f, a)))
-#define _unused_        __attribute__((unused))
-#define _noreturn_      __attribute__((noreturn))
-#define _must_check_    __attribute__((warn_unused_result))
-#define _fallthrough_   __attribute__((fallthrough))
+#define _packed_       __attribute__((packed))
+#define _printf_(f, a) __attribute__((format(printf, f, a)))
+#define _unused_       __attribute__((unused))
+#define _noreturn_     __attribute__((noreturn))
+#define _must_check_   __attribute__((warn_unused_result))
+#define _fallthrough_  __attribute__((fallthrough))
 
 static inline bool is_pow2(uint64_t x)
 {

@@ -75,8 +75,10 @@ static void on_wake(struct watch *w, uint32_t events)
 
 int work_pool_new(struct loop *loop, unsigned int n_threads, struct work_pool **ret)
 {
-	_cleanup_(freep) struct work_pool *p = calloc(1, sizeof(*p));
-	_cleanup_(freep) pthread_t *threads = calloc(n_threads, sizeof(*threads));
+	_cleanup_(freep)
+	struct work_pool *p = calloc(1, sizeof(*p));
+	_cleanup_(freep)
+	pthread_t *threads = calloc(n_threads, sizeof(*threads));
 	int r;
 
 	if (!p || !threads)
@@ -141,7 +143,8 @@ static int start_thread(struct work_pool *p)
 	return -r;
 }
 
-int work_submit(struct work_pool *p, struct work *w, void (*fn)(struct work *w), void (*done)(struct work *w))
+int work_submit(struct work_pool *p, struct work *w, void (*fn)(struct work *w),
+		void (*done)(struct work *w))
 {
 	int r = 0;
 

@@ -26,7 +26,8 @@ void work_pool_free(struct work_pool *p);
 DEFINE_CLEANUP(struct work_pool *, work_pool_free);
 
 /* 0 or -errno when no thread could be started (the work was not taken). */
-int work_submit(struct work_pool *p, struct work *w, void (*fn)(struct work *w), void (*done)(struct work *w));
+int work_submit(struct work_pool *p, struct work *w, void (*fn)(struct work *w),
+		void (*done)(struct work *w));
 /* Sets w->cancelled; a work that has not started skips fn; done is called in any case. */
 void work_cancel(struct work *w);
 static inline bool work_cancelled(const struct work *w)

@@ -134,7 +134,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lists),  cmocka_unit_test(vectors),
-		cmocka_unit_test(maps),   cmocka_unit_test(hashes_depend_on_every_byte),
+		cmocka_unit_test(maps),	  cmocka_unit_test(hashes_depend_on_every_byte),
 		cmocka_unit_test(ranges), cmocka_unit_test(seeds_repeat),
 	};
 

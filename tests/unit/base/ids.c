@@ -6,12 +6,14 @@
 
 static void uuids_print_and_parse(void **state)
 {
-	static const char *const bad[] = { "", "017f22e2-79b0-7cc3-98c4-dc0c0c07398", "017f22e279b07cc398c4dc0c0c07398fffff",
+	static const char *const bad[] = { "", "017f22e2-79b0-7cc3-98c4-dc0c0c07398",
+					   "017f22e279b07cc398c4dc0c0c07398fffff",
 					   "g17f22e2-79b0-7cc3-98c4-dc0c0c07398f" };
 	char text[UUID_TEXT];
 	struct uuid u;
 
-	assert_int_equal(uuid_parse("017F22E2-79B0-7cc3-98C4-DC0C0C07398F", &u), 0); /* RFC 9562, A.6 */
+	assert_int_equal(uuid_parse("017F22E2-79B0-7cc3-98C4-DC0C0C07398F", &u),
+			 0); /* RFC 9562, A.6 */
 	assert_string_equal(uuid_format(&u, text), "017f22e2-79b0-7cc3-98c4-dc0c0c07398f");
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_int_equal(uuid_parse(bad[i], &u), -EINVAL);

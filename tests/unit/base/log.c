@@ -27,7 +27,8 @@ static void fields_by_type(void **state)
 {
 	uint8_t small = 7;
 
-	log_warn("msg", "s", "a b", "i", -1, "u", (uint64_t)1 << 63, "small", small, "b", (bool)true);
+	log_warn("msg", "s", "a b", "i", -1, "u", (uint64_t)1 << 63, "small", small, "b",
+		 (bool)true);
 	assert_string_equal(line(),
 			    "warn test: msg s=\"a b\" i=-1 u=9223372036854775808 small=7 b=true\n");
 	log_info("bare");
@@ -42,7 +43,8 @@ static void outside_text_cannot_forge_a_line(void **state)
 
 static void levels_by_module(void **state)
 {
-	_cleanup_(err_freep) struct err *e = NULL;
+	_cleanup_(err_freep)
+	struct err *e = NULL;
 
 	log_debug("hidden");
 	log_info("seen");
@@ -59,8 +61,10 @@ static void json_lines(void **state)
 {
 	log_setup(NULL, fds[1], LOG_JSON);
 	log_err("m\"", "k", 1.5);
-	assert_true(strstr(line(), "\"level\":\"error\",\"module\":\"test\",\"msg\":\"m\\\"\",\"k\":1.5}\n") !=
-		    NULL);
+	assert_true(
+		strstr(line(),
+		       "\"level\":\"error\",\"module\":\"test\",\"msg\":\"m\\\"\",\"k\":1.5}\n") !=
+		NULL);
 }
 
 static void limited_lines_say_what_was_dropped(void **state)

@@ -3,10 +3,13 @@
 #include "unit.h"
 #include "base/metrics.h"
 
-static const struct metric_family reads = METRIC("disk_reads", METRIC_COUNTER, "", "Reads completed");
-static const struct metric_family temp = METRIC("balance", METRIC_GAUGE, "bytes", "May be negative");
+static const struct metric_family reads =
+	METRIC("disk_reads", METRIC_COUNTER, "", "Reads completed");
+static const struct metric_family temp =
+	METRIC("balance", METRIC_GAUGE, "bytes", "May be negative");
 static const uint64_t bounds[] = { 1000000, 10000000 };
-static const struct metric_family lat = METRIC_HISTO("latency", "seconds", "Time per request", bounds, 1e-9);
+static const struct metric_family lat =
+	METRIC_HISTO("latency", "seconds", "Time per request", bounds, 1e-9);
 
 static void *adder(void *arg)
 {
@@ -17,7 +20,8 @@ static void *adder(void *arg)
 
 static void threads_sum_up(void **state)
 {
-	_cleanup_(metrics_freep) struct metrics *m = NULL;
+	_cleanup_(metrics_freep)
+	struct metrics *m = NULL;
 	struct metric *x;
 	pthread_t t[4];
 
@@ -32,8 +36,10 @@ static void threads_sum_up(void **state)
 
 static void prints(void **state)
 {
-	_cleanup_(metrics_freep) struct metrics *m = NULL;
-	_cleanup_(buf_done) struct buf b = { 0 };
+	_cleanup_(metrics_freep)
+	struct metrics *m = NULL;
+	_cleanup_(buf_done)
+	struct buf b = { 0 };
 	struct metric *x;
 
 	metrics_new(&m);

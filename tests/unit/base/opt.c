@@ -50,11 +50,15 @@ static void all_forms(void **state)
 	struct cfg c = { 0 };
 	char *last;
 
-	assert_int_equal(parse(&c, "a --kernel=k -m 512M -vfqcow2 --cpus 4 -d x -dy b --nice=-5 -t30s -- --c", false,
-			       &last, NULL), 3);
+	assert_int_equal(
+		parse(&c,
+		      "a --kernel=k -m 512M -vfqcow2 --cpus 4 -d x -dy b --nice=-5 -t30s -- --c",
+		      false, &last, NULL),
+		3);
 	assert_string_equal(last, "--c");
 	assert_string_equal(c.kernel, "k");
-	assert_true(c.memory == 512 * MIB && c.cpus == 4 && c.format == 1 && c.verbose && c.nice == -5);
+	assert_true(c.memory == 512 * MIB && c.cpus == 4 && c.format == 1 && c.verbose &&
+		    c.nice == -5);
 	assert_true(c.timeout == 30 * NSEC_PER_SEC);
 	assert_int_equal(c.disks.n, 2);
 	assert_string_equal(c.disks.v[1], "y");
@@ -126,7 +130,8 @@ static void key_value_lists(void **state)
 
 static void help_wraps(void **state)
 {
-	_cleanup_(buf_done) struct buf b = { 0 };
+	_cleanup_(buf_done)
+	struct buf b = { 0 };
 
 	opt_help(opts, 48, &b);
 	assert_non_null(strstr(buf_str(&b), "  -k, --kernel FILE         kernel image to\n"

@@ -55,7 +55,7 @@ static void ends_and_limits(void **state)
 	head[0] = htole32(10);
 	assert_int_equal(write(sv[0], head, 8), 8);
 	sv[0] = safe_close(sv[0]);
-	assert_int_equal(rpc_recv(sv[1], NSEC_PER_SEC, &f), -EPROTO); /* inside a frame */
+	assert_int_equal(rpc_recv(sv[1], NSEC_PER_SEC, &f), -EPROTO);  /* inside a frame */
 	assert_int_equal(rpc_recv(sv[1], NSEC_PER_SEC, &f), -ENODATA); /* between frames */
 	assert_int_equal(rpc_send(sv[1], "x", 1, NULL, 0), -EPIPE);
 }
@@ -90,7 +90,8 @@ static void closed(struct rpc_conn *c, int r)
 static void a_loop_serves(void **state)
 {
 	enum { BIG = 1 << 20 };
-	_cleanup_(loop_freep) struct loop *l = NULL;
+	_cleanup_(loop_freep)
+	struct loop *l = NULL;
 	struct rpc_conn c = { 0 };
 	struct rpc_frame f;
 	char *big = calloc(1, BIG);
@@ -107,7 +108,8 @@ static void a_loop_serves(void **state)
 			if (rpc_send(sv[0], big, BIG, &null, 1) < 0)
 				_exit(1);
 		for (int i = 0; i < 3; i++) {
-			if (rpc_recv(sv[0], 5 * NSEC_PER_SEC, &f) < 0 || f.text.len != BIG || f.n_fds != 1)
+			if (rpc_recv(sv[0], 5 * NSEC_PER_SEC, &f) < 0 || f.text.len != BIG ||
+			    f.n_fds != 1)
 				_exit(2);
 			rpc_frame_done(&f);
 		}
@@ -121,7 +123,8 @@ static void a_loop_serves(void **state)
 
 static void a_peer_that_goes_is_reported(void **state)
 {
-	_cleanup_(loop_freep) struct loop *l = NULL;
+	_cleanup_(loop_freep)
+	struct loop *l = NULL;
 	struct rpc_conn c = { 0 };
 
 	loop_new(NULL, &l);

@@ -37,10 +37,10 @@ static int dev_after_load(void *obj, uint32_t version, struct err **e)
 	return 0;
 }
 
-#define V1_FIELDS                                                                                  \
-	SAVE(struct dev, on, BOOL, 1), SAVE(struct dev, ier, U8, 1), SAVE(struct dev, word, U16, 1), \
-		SAVE_ARRAY(struct dev, regs, U32, 1),                                              \
-		SAVE_NESTED_ARRAY(struct dev, fifo, &fifo_save, 1),                                \
+#define V1_FIELDS                                                                     \
+	SAVE(struct dev, on, BOOL, 1), SAVE(struct dev, ier, U8, 1),                  \
+		SAVE(struct dev, word, U16, 1), SAVE_ARRAY(struct dev, regs, U32, 1), \
+		SAVE_NESTED_ARRAY(struct dev, fifo, &fifo_save, 1),                   \
 		SAVE_VBYTES(struct dev, config, 16, 1)
 
 static const struct save_field v1_fields[] = { V1_FIELDS };
@@ -52,7 +52,11 @@ static const struct save_desc strange = SAVE_DESC("strange", 1, 1, fifo_fields);
 
 static struct dev sample(void)
 {
-	return (struct dev){ .on = true, .ier = 5, .word = 0x1234, .regs = { 1, 2, 3 }, .last_tx = 99,
+	return (struct dev){ .on = true,
+			     .ier = 5,
+			     .word = 0x1234,
+			     .regs = { 1, 2, 3 },
+			     .last_tx = 99,
 			     .fifo = { { { 1, 2, 3, 4 }, 7 }, { { 5 }, 8 } },
 			     .config = { (void *)"cfg", 3 } };
 }
@@ -92,7 +96,8 @@ static int load(const struct buf *b, const struct save_desc *d, struct dev *dev,
 
 static void round_trip(void **state)
 {
-	_cleanup_(buf_done) struct buf b = { 0 };
+	_cleanup_(buf_done)
+	struct buf b = { 0 };
 	struct dev d = { 0 }, want = sample();
 
 	make(&b, &v2, &extra); /* the optional section has no owner and is skipped */
@@ -108,7 +113,8 @@ static void round_trip(void **state)
 
 static void an_older_version_keeps_reset_values(void **state)
 {
-	_cleanup_(buf_done) struct buf b = { 0 };
+	_cleanup_(buf_done)
+	struct buf b = { 0 };
 	struct dev d = { .last_tx = 7 };
 
 	make(&b, &v1, NULL);
@@ -120,7 +126,8 @@ static void an_older_version_keeps_reset_values(void **state)
 
 static void refusals_name_the_reason(void **state)
 {
-	_cleanup_(buf_done) struct buf b = { 0 }, c = { 0 };
+	_cleanup_(buf_done)
+	struct buf b = { 0 }, c = { 0 };
 	struct err *e = NULL;
 	struct dev d = { 0 };
 	struct finder f = { &v2, &d };
@@ -141,7 +148,8 @@ static void refusals_name_the_reason(void **state)
 
 static void every_cut_and_every_flip_is_refused(void **state)
 {
-	_cleanup_(buf_done) struct buf b = { 0 };
+	_cleanup_(buf_done)
+	struct buf b = { 0 };
 	struct dev d = { 0 };
 
 	make(&b, &v2, NULL);
@@ -162,7 +170,8 @@ static void every_cut_and_every_flip_is_refused(void **state)
 static void fields_are_checked_behind_a_good_checksum(void **state)
 {
 	struct dev d = { 0 };
-	_cleanup_(buf_done) struct buf p = { 0 };
+	_cleanup_(buf_done)
+	struct buf p = { 0 };
 	struct dev s = sample();
 
 	assert_int_equal(save_fields(&v2, &s, &p, NULL), 0);
@@ -181,7 +190,8 @@ static void fields_are_checked_behind_a_good_checksum(void **state)
 
 static void the_format_does_not_drift(void **state)
 {
-	_cleanup_(buf_done) struct buf b = { 0 };
+	_cleanup_(buf_done)
+	struct buf b = { 0 };
 
 	/* Changing this number means that older files are no longer read: bump FORMAT and keep the old reader. */
 	make(&b, &v2, &extra);
