@@ -7,7 +7,7 @@ MESON_SETUP = meson setup --prefix=$(PREFIX)
 .PHONY: all deps check check-fast asan install deb up down clean format
 
 all: build/build.ninja
-	@ninja -C build
+	@ninja -C build --quiet
 
 build/build.ninja:
 	@packaging/install-deps build
@@ -19,7 +19,7 @@ build-asan/build.ninja:
 
 # An AddressSanitizer and UndefinedBehaviorSanitizer build by clang, with the fuzz targets.
 asan: build-asan/build.ninja
-	@ninja -C build-asan
+	@ninja -C build-asan --quiet
 
 # Everything, or one suite with SUITE=name; the last line counts.
 check:
@@ -32,6 +32,11 @@ check-fast:
 
 install: all
 	@DESTDIR=$(DESTDIR) meson install -C build --no-rebuild --quiet
+
+# A Debian package in build/.
+deb: all
+	@packaging/install-deps build
+	@packaging/build-deb build
 
 clean:
 	rm -rf build build-asan
