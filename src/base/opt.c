@@ -41,7 +41,7 @@ const char *near_miss(const char *s, const char *const *names, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		size_t d = distance(s, names[i]);
 
-		if (d < best) {
+		if (d < best && d < strlen(s)) { /* not when every letter changed */
 			best = d;
 			found = names[i];
 		}
@@ -53,8 +53,7 @@ const char *near_miss(const char *s, const char *const *names, size_t n)
 
 static int bad_choice(const struct opt *o, const char *shown, const char *value, struct err **e)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 
 	for (size_t i = 0; o->choices[i]; i++)
 		buf_addf(&b, "%s%s", i ? ", " : "", o->choices[i]);
@@ -153,8 +152,7 @@ static const struct opt *find(const struct opt *table, const char *name, size_t 
 static int unknown(const struct opt *table, const char *dashes, const char *name, size_t len,
 		   struct err **e)
 {
-	_cleanup_(freep)
-	char *given = strndup(name, len);
+	_cleanup_(freep) char *given = strndup(name, len);
 	VEC(const char *) names = { 0 };
 	const char *near;
 	int r;
@@ -303,8 +301,7 @@ static int next_piece(const char **text, struct buf *out)
 
 int opt_parse_kv(const struct opt *table, void *target, const char *text, struct err **e)
 {
-	_cleanup_(buf_done)
-	struct buf piece = { 0 };
+	_cleanup_(buf_done) struct buf piece = { 0 };
 
 	while (*text) {
 		const struct opt *o;

@@ -15,55 +15,6 @@ bool str_ends(const char *s, const char *suffix)
 	return n >= m && memcmp(s + n - m, suffix, m) == 0;
 }
 
-#define NEAREST_MAX 64 /* longer words are not compared */
-
-/* Edits between a and b, where swapping two neighbours is one edit (optimal string alignment). */
-static size_t edits(const char *a, size_t n, const char *b, size_t m)
-{
-	size_t rows[3][NEAREST_MAX + 1];
-	size_t *before = rows[0], *above = rows[1], *row = rows[2];
-
-	for (size_t j = 0; j <= m; j++)
-		above[j] = j;
-	for (size_t i = 1; i <= n; i++) {
-		size_t *spare = before;
-
-		row[0] = i;
-		for (size_t j = 1; j <= m; j++) {
-			size_t same = above[j - 1] + (a[i - 1] != b[j - 1]);
-
-			row[j] = MIN(same, MIN(above[j], row[j - 1]) + 1);
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-				row[j] = MIN(row[j], before[j - 2] + 1);
-		}
-		before = above;
-		above = row;
-		row = spare;
-	}
-	return above[m];
-}
-
-const char *str_nearest(const char *s, const char *const *list)
-{
-	size_t n = strlen(s), best = 1 + MAX(n / 3, 1U);
-	const char *nearest = NULL;
-
-	if (n > NEAREST_MAX)
-		return NULL;
-	for (; *list; list++) {
-		size_t m = strlen(*list), d;
-
-		if (m > NEAREST_MAX)
-			continue;
-		d = edits(s, n, *list, m);
-		if (d < best && d < MIN(n, m)) {
-			best = d;
-			nearest = *list;
-		}
-	}
-	return nearest;
-}
-
 size_t utf8_len(const char *s)
 {
 	const unsigned char *p = (const unsigned char *)s;
@@ -332,8 +283,7 @@ char **strv_split(const char *s, const char *separators)
 char **strv_copy(char *const *v)
 {
 	size_t n = strv_len(v);
-	_cleanup_(strv_freep)
-	char **out = calloc(n + 1, sizeof(*out));
+	_cleanup_(strv_freep) char **out = calloc(n + 1, sizeof(*out));
 
 	if (!out)
 		return NULL;

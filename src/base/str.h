@@ -18,10 +18,6 @@ static inline bool str_starts(const char *s, const char *prefix)
 
 bool str_ends(const char *s, const char *suffix);
 
-/* The entry of the NULL-terminated list that s is probably a slip of (few letters added, lost, changed or
- * swapped), for "did you mean"; NULL when none is near.  Borrowed from the list. */
-const char *str_nearest(const char *s, const char *const *list);
-
 /* Length in bytes (1-4) of the UTF-8 character at s; 0 when it is malformed, overlong or a surrogate.
  * s must be NUL-terminated and not empty. */
 size_t utf8_len(const char *s);

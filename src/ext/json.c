@@ -3,8 +3,9 @@
 
 #include <fcntl.h>
 #include <jansson.h>
-#include <math.h>
-#include <sys/stat.h>
+#include <string.h>
+#include "base/atomicfile.h"
+#include "base/opt.h"
 #include "base/str.h"
 
 const struct json_limits json_limits_default = {
@@ -99,34 +100,12 @@ int json_parse(const char *text, size_t len, const struct json_limits *limits, s
 int json_parse_file(const char *path, const struct json_limits *limits, struct json **ret,
 		    struct err **e)
 {
-	size_t max = (limits ? limits : &json_limits_default)->size;
-	_cleanup_(closep)
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
-	int r;
+	_cleanup_(buf_done) struct buf b = { 0 };
+	int r = file_read(AT_FDCWD, path, (limits ? limits : &json_limits_default)->size, &b, e);
 
-	if (fd < 0)
-		return err_sys(e, errno, "%s", path);
-	for (;;) {
-		ssize_t n;
-
-		r = buf_reserve(&b, 64 * KIB);
-		if (r < 0)
-			return err_wrap(e, r, "%s", path);
-		n = read(fd, b.s + b.len, 64 * KIB);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(e, errno, "%s", path);
-		if (n == 0)
-			break;
-		b.len += (size_t)n;
-		if (b.len > max)
-			return err_set(e, E2BIG, "json.limit",
-				       "%s: more than the limit of %zu bytes", path, max);
-	}
-	r = json_parse(b.s, b.len, limits, ret, e);
+	if (r < 0)
+		return r;
+	r = json_parse(buf_str(&b), b.len, limits, ret, e);
 	return r < 0 ? err_wrap(e, r, "%s", path) : 0;
 }
 
@@ -309,8 +288,7 @@ void json_in_path(const struct json_in *in, struct buf *b)
 
 int json_bad(const struct json_in *in, struct err **e, const char *id, const char *fmt, ...)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 	va_list ap;
 
 	json_in_path(in, &b);
@@ -379,8 +357,7 @@ int json_in_str(const struct json_in *in, const char **ret, struct err **e)
 
 static int in_strv(const struct json_in *in, char ***ret, struct err **e)
 {
-	_cleanup_(strv_freep)
-	char **v = NULL;
+	_cleanup_(strv_freep) char **v = NULL;
 	size_t n = json_in_len(in);
 	int r = json_in_is(in, JSON_K_ARRAY, e);
 
@@ -451,22 +428,25 @@ READERS(obj, PARAMS(struct json_in *ret), struct json_in, in_kind(&in, JSON_K_OB
 int json_only(const struct json_in *obj, const char *const *known, struct err **e)
 {
 	int r = json_in_is(obj, JSON_K_OBJECT, e);
+	size_t n = 0;
 
 	if (r < 0)
 		return r;
+	while (known[n])
+		n++;
 	for (struct json_iter it = json_iter(obj->v); json_next(&it);) {
-		const char *const *k = known;
+		struct json_in in = json_in_field(obj, it.key);
+		const char *near;
+		size_t i = 0;
 
-		while (*k && !streq(*k, it.key))
-			k++;
-		if (!*k) {
-			struct json_in in = json_in_field(obj, it.key);
-			const char *near = str_nearest(it.key, known);
-
-			return near ? json_bad(&in, e, "json.unknown",
-					       "unknown field; did you mean '%s'?", near)
-				    : json_bad(&in, e, "json.unknown", "unknown field");
-		}
+		while (i < n && !streq(known[i], it.key))
+			i++;
+		if (i < n)
+			continue;
+		near = near_miss(it.key, known, n);
+		return near ? json_bad(&in, e, "json.unknown", "unknown field; did you mean '%s'?",
+				       near)
+			    : json_bad(&in, e, "json.unknown", "unknown field");
 	}
 	return 0;
 }
@@ -515,8 +495,7 @@ struct json *json_new_strn(const char *s, size_t n)
 
 struct json *json_new_fmt(const char *fmt, ...)
 {
-	_cleanup_(freep)
-	char *s = NULL;
+	_cleanup_(freep) char *s = NULL;
 	va_list ap;
 	int r;
 
@@ -532,8 +511,7 @@ struct json *json_new_fmt(const char *fmt, ...)
 
 struct json *json_new_strv(char *const *v)
 {
-	_cleanup_(json_freep)
-	struct json *a = json_new_arr();
+	_cleanup_(json_freep) struct json *a = json_new_arr();
 
 	for (; a && v && *v; v++)
 		if (json_push(a, json_new_str(*v)) < 0)
@@ -543,8 +521,7 @@ struct json *json_new_strv(char *const *v)
 
 struct json *json_clone(const struct json *v)
 {
-	_cleanup_(json_freep)
-	struct json *copy = NULL;
+	_cleanup_(json_freep) struct json *copy = NULL;
 
 	switch (json_kind(v)) {
 	case JSON_K_OBJECT:
@@ -605,8 +582,7 @@ int json_remove_at(struct json *arr, size_t i)
 
 struct json *json_merge_patch(const struct json *target, const struct json *patch)
 {
-	_cleanup_(json_freep)
-	struct json *merged = NULL;
+	_cleanup_(json_freep) struct json *merged = NULL;
 
 	if (json_kind(patch) != JSON_K_OBJECT)
 		return json_clone(patch);
@@ -671,8 +647,7 @@ static void print_member(const char *key, const struct json *v, unsigned int sty
 static void print_sorted(const struct json *v, unsigned int style, unsigned int level,
 			 struct buf *b)
 {
-	_cleanup_(freep)
-	const char **keys = calloc(json_len(v), sizeof(*keys));
+	_cleanup_(freep) const char **keys = calloc(json_len(v), sizeof(*keys));
 	size_t n = 0;
 
 	if (!keys) {
@@ -759,8 +734,7 @@ int json_print(const struct json *v, unsigned int style, struct buf *b)
 
 char *json_text(const struct json *v, unsigned int style)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 
 	json_print(v, style, &b);
 	return buf_take(&b);

@@ -41,7 +41,7 @@ extern const struct json_limits json_limits_default;
  * -EINVAL "json.syntax": "line 3, column 7: ..."; -E2BIG "json.limit"; -ENOMEM. */
 int json_parse(const char *text, size_t len, const struct json_limits *limits, struct json **ret,
 	       struct err **e);
-/* The file at path (at most limits->size bytes); messages start with the path.  Also -errno of open, read. */
+/* The file at path; messages start with the path.  Also -EFBIG and -errno of open and read. */
 int json_parse_file(const char *path, const struct json_limits *limits, struct json **ret,
 		    struct err **e);
 

@@ -24,24 +24,6 @@ static void numbers(void **state)
 	assert_int_equal(parse_i64("--5", -9, 4, &i), -EINVAL);
 }
 
-static void nearest(void **state)
-{
-	static const char *const words[] = { "limit", "limit_mhz", "count", "shares", "x", NULL };
-	char longword[200];
-
-	assert_string_equal(str_nearest("lmit", words), "limit");
-	assert_string_equal(str_nearest("limti", words), "limit");
-	assert_string_equal(str_nearest("limit_mzh", words), "limit_mhz");
-	assert_string_equal(str_nearest("cuont", words), "count");
-	assert_string_equal(str_nearest("share", words), "shares");
-	assert_null(str_nearest("memory", words));
-	assert_null(str_nearest("y", words));
-	assert_null(str_nearest("", words));
-	memset(longword, 'a', sizeof(longword) - 1);
-	longword[sizeof(longword) - 1] = '\0';
-	assert_null(str_nearest(longword, words));
-}
-
 static void sizes(void **state)
 {
 	static const struct {
@@ -114,10 +96,8 @@ static void utf8(void **state)
 
 static void vectors(void **state)
 {
-	_cleanup_(strv_freep)
-	char **v = strv_split(",a,,bc,", ",");
-	_cleanup_(strv_freep)
-	char **c = strv_copy(v);
+	_cleanup_(strv_freep) char **v = strv_split(",a,,bc,", ",");
+	_cleanup_(strv_freep) char **c = strv_copy(v);
 
 	assert_int_equal(strv_len(c), 2);
 	assert_string_equal(c[1], "bc");
@@ -158,15 +138,10 @@ static void booleans_and_ends(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(numbers),
-		cmocka_unit_test(nearest),
-		cmocka_unit_test(sizes),
-		cmocka_unit_test(sizes_print),
-		cmocka_unit_test(durations),
-		cmocka_unit_test(utf8),
-		cmocka_unit_test(vectors),
-		cmocka_unit_test(hex),
-		cmocka_unit_test(booleans_and_ends),
+		cmocka_unit_test(numbers),     cmocka_unit_test(sizes),
+		cmocka_unit_test(sizes_print), cmocka_unit_test(durations),
+		cmocka_unit_test(utf8),	       cmocka_unit_test(vectors),
+		cmocka_unit_test(hex),	       cmocka_unit_test(booleans_and_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
