@@ -31,8 +31,7 @@ static const struct opt opts[] = {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	_cleanup_(err_freep)
-	struct err *e = NULL, *e2 = NULL;
+	_cleanup_(err_freep) struct err *e = NULL, *e2 = NULL;
 	char *text = strndup((const char *)data, size);
 	char *argv[18] = { (char *)"prog" };
 	struct cfg c = { 0 };

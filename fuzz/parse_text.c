@@ -11,8 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 	char *s = strndup((const char *)data, size);
 	char text[32];
 	uint64_t u;

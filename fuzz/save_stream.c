@@ -41,8 +41,7 @@ static int find(void *arg, const char *id, const char *name, struct save_target 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 }, again = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 }, again = { 0 };
 	struct outer o = { 0 };
 	uint32_t sum;
 

@@ -64,8 +64,7 @@ int pread_all(int fd, void *data, size_t len, off_t off)
 
 int atomicfile_open(int dirfd, const char *path, mode_t mode, struct atomicfile *f, struct err **e)
 {
-	_cleanup_(freep)
-	char *dir = NULL;
+	_cleanup_(freep) char *dir = NULL;
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 
 	*f = (struct atomicfile){ .fd = -1, .dirfd = -1 };
@@ -121,8 +120,7 @@ void atomicfile_abort(struct atomicfile *f)
 int file_write_atomic(int dirfd, const char *path, const void *data, size_t len, mode_t mode,
 		      struct err **e)
 {
-	_cleanup_(atomicfile_abort)
-	struct atomicfile f = { .fd = -1, .dirfd = -1 };
+	_cleanup_(atomicfile_abort) struct atomicfile f = { .fd = -1, .dirfd = -1 };
 	int r = atomicfile_open(dirfd, path, mode, &f, e);
 
 	if (r < 0)
@@ -158,8 +156,7 @@ int fd_read_all(int fd, size_t max, struct buf *out, struct err **e)
 
 int file_read(int dirfd, const char *path, size_t max, struct buf *out, struct err **e)
 {
-	_cleanup_(closep)
-	int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	_cleanup_(closep) int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
 	struct stat st;
 	int r;
 

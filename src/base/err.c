@@ -69,8 +69,7 @@ int err_set(struct err **e, int num, const char *id, const char *fmt, ...)
 
 int err_sys(struct err **e, int num, const char *fmt, ...)
 {
-	_cleanup_(freep)
-	char *what = NULL;
+	_cleanup_(freep) char *what = NULL;
 	char id[ERR_ID_MAX];
 	struct err *n;
 	va_list ap;
@@ -89,8 +88,7 @@ int err_sys(struct err **e, int num, const char *fmt, ...)
 
 int err_wrap(struct err **e, int r, const char *fmt, ...)
 {
-	_cleanup_(freep)
-	char *ctx = NULL;
+	_cleanup_(freep) char *ctx = NULL;
 	char *joined = NULL;
 	va_list ap;
 

@@ -36,8 +36,7 @@ static int parse_errno(const char *s)
 
 static int parse_one(const char *s, struct fault *f)
 {
-	_cleanup_(strv_freep)
-	char **v = strv_split(s, ":");
+	_cleanup_(strv_freep) char **v = strv_split(s, ":");
 	int r;
 
 	if (strv_len(v) != 3 || strlen(v[0]) >= sizeof(f->name) ||
@@ -61,8 +60,7 @@ static int parse_one(const char *s, struct fault *f)
 void fault_init(void)
 {
 	const char *spec = getenv("STRATA_FAULT");
-	_cleanup_(strv_freep)
-	char **v = spec ? strv_split(spec, ";") : NULL;
+	_cleanup_(strv_freep) char **v = spec ? strv_split(spec, ";") : NULL;
 
 	for (char **p = v; p && *p; p++) {
 		if (n_faults == ARRAY_SIZE(faults) || parse_one(*p, &faults[n_faults]) < 0) {

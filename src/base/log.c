@@ -81,8 +81,7 @@ static int parse_level(const char *s)
 
 int log_set_levels(const char *spec, struct err **e)
 {
-	_cleanup_(strv_freep)
-	char **parts = strv_split(spec, ",");
+	_cleanup_(strv_freep) char **parts = strv_split(spec, ",");
 
 	if (!parts)
 		return err_sys(e, ENOMEM, "log level");
@@ -168,8 +167,7 @@ static void add_value(struct buf *b, const struct log_arg *a, bool json)
 void log_emit(const char *module, enum log_level level, const char *msg, const struct log_arg *args,
 	      size_t n)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 	bool json = state.format == LOG_JSON;
 	char stamp[32];
 

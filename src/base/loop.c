@@ -227,8 +227,7 @@ static void dispatch_signal(struct watch *w, uint32_t events)
 
 int watch_signal(struct loop *l, struct watch *w, const char *name, int signo, signal_fn *fn)
 {
-	_cleanup_(closep)
-	int fd = -1;
+	_cleanup_(closep) int fd = -1;
 	sigset_t set;
 	int r;
 
@@ -263,8 +262,7 @@ static void dispatch_child(struct watch *w, uint32_t events)
 
 int watch_child(struct loop *l, struct watch *w, const char *name, pid_t pid, child_fn *fn)
 {
-	_cleanup_(closep)
-	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	_cleanup_(closep) int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	int r;
 
 	if (fd < 0)
@@ -323,8 +321,7 @@ int loop_post(struct loop *l, void (*fn)(void *arg), void *arg)
 
 int loop_new(const struct clock *clock, struct loop **ret)
 {
-	_cleanup_(loop_freep)
-	struct loop *l = calloc(1, sizeof(*l));
+	_cleanup_(loop_freep) struct loop *l = calloc(1, sizeof(*l));
 	int fd, r;
 
 	if (!l)

@@ -129,8 +129,7 @@ static struct metric *metric_new(const struct metric_family *def, char *labels)
 
 struct metric *metric_get(struct metrics *m, const struct metric_family *def, ...)
 {
-	_cleanup_(freep)
-	char *labels = NULL;
+	_cleanup_(freep) char *labels = NULL;
 	struct metric *x, *found = NULL;
 	struct family *f;
 	va_list ap;

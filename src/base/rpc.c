@@ -54,8 +54,7 @@ static int address(const char *path, struct sockaddr_un *sa, int *dirfd, struct 
 
 int rpc_connect(const char *path, struct err **e)
 {
-	_cleanup_(closep)
-	int fd = -1, dirfd = -1;
+	_cleanup_(closep) int fd = -1, dirfd = -1;
 	struct sockaddr_un sa;
 	int r = address(path, &sa, &dirfd, e);
 
@@ -71,8 +70,7 @@ int rpc_connect(const char *path, struct err **e)
 
 int rpc_listen(const char *path, mode_t mode, struct err **e)
 {
-	_cleanup_(closep)
-	int fd = -1, dirfd = -1, probe = -1;
+	_cleanup_(closep) int fd = -1, dirfd = -1, probe = -1;
 	struct sockaddr_un sa;
 	int r = address(path, &sa, &dirfd, e);
 	mode_t old;
@@ -198,8 +196,7 @@ static ssize_t head_len(const uint8_t head[8], unsigned int *n_fds)
 
 int rpc_send(int fd, const char *text, size_t len, const int *fds, unsigned int n_fds)
 {
-	_cleanup_(freep)
-	char *msg = NULL;
+	_cleanup_(freep) char *msg = NULL;
 
 	if (len > RPC_TEXT_MAX || n_fds > RPC_FDS_MAX)
 		return -EMSGSIZE;
@@ -436,8 +433,7 @@ DEFINE_CLEANUP(struct out_frame *, out_free);
 int rpc_conn_send(struct rpc_conn *c, const char *text, size_t len, const int *fds,
 		  unsigned int n_fds)
 {
-	_cleanup_(out_freep)
-	struct out_frame *o = NULL;
+	_cleanup_(out_freep) struct out_frame *o = NULL;
 	int r;
 
 	if (!watch_active(&c->watch))

@@ -75,10 +75,8 @@ static void on_wake(struct watch *w, uint32_t events)
 
 int work_pool_new(struct loop *loop, unsigned int n_threads, struct work_pool **ret)
 {
-	_cleanup_(freep)
-	struct work_pool *p = calloc(1, sizeof(*p));
-	_cleanup_(freep)
-	pthread_t *threads = calloc(n_threads, sizeof(*threads));
+	_cleanup_(freep) struct work_pool *p = calloc(1, sizeof(*p));
+	_cleanup_(freep) pthread_t *threads = calloc(n_threads, sizeof(*threads));
 	int r;
 
 	if (!p || !threads)

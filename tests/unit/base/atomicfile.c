@@ -38,8 +38,7 @@ static int teardown(void **state)
 
 static void replaces_and_reads_back(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 	struct stat st;
 
 	assert_int_equal(file_write_atomic(dirfd_, "f", "old", 3, 0600, NULL), 0);
@@ -53,8 +52,7 @@ static void replaces_and_reads_back(void **state)
 
 static void abort_leaves_the_old_one(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 	struct atomicfile f;
 
 	assert_int_equal(file_write_atomic(dirfd_, "f", "old", 3, 0600, NULL), 0);
@@ -70,8 +68,7 @@ static void abort_leaves_the_old_one(void **state)
 
 static void refuses_with_the_reason(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 	struct err *e = NULL;
 
 	assert_int_equal(file_write_atomic(dirfd_, "f", "0123456789", 10, 0600, NULL), 0);

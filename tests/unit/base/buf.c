@@ -4,8 +4,7 @@
 
 static void adds_and_grows(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 
 	assert_string_equal(buf_str(&b), "");
 	for (int i = 0; i < 1000; i++)
@@ -16,8 +15,7 @@ static void adds_and_grows(void **state)
 
 static void holds_binary(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 
 	buf_add(&b, "a\0b", 3);
 	assert_int_equal(b.len, 3);
@@ -28,8 +26,7 @@ static void holds_binary(void **state)
 
 static void json_escapes(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 
 	buf_add_json(&b, "a\"b\\c\n\x01\xff\xc3\xa4");
 	assert_string_equal(buf_str(&b), "\"a\\\"b\\\\c\\n\\u0001\xef\xbf\xbd\xc3\xa4\"");
@@ -37,8 +34,7 @@ static void json_escapes(void **state)
 
 static void shell_quotes(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 
 	buf_add_shell(&b, "plain-1.0");
 	buf_addc(&b, ' ');
@@ -66,8 +62,7 @@ static void take_gives_the_string_away(void **state)
 
 static void failure_is_sticky(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 
 	buf_adds(&b, "x");
 	assert_int_equal(buf_reserve(&b, SIZE_MAX - 1), -ENOMEM);

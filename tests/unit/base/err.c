@@ -17,8 +17,7 @@ static int outer(struct err **e)
 
 static void chain_reads_from_outside_in(void **state)
 {
-	_cleanup_(err_freep)
-	struct err *e = NULL;
+	_cleanup_(err_freep) struct err *e = NULL;
 
 	assert_int_equal(outer(&e), -EBUSY);
 	assert_string_equal(err_msg(e), "attach 'd0': lock 'x': held by n3");
@@ -37,8 +36,7 @@ static void null_chain_only_numbers(void **state)
 
 static void sys_adds_the_errno_text(void **state)
 {
-	_cleanup_(err_freep)
-	struct err *e = NULL;
+	_cleanup_(err_freep) struct err *e = NULL;
 
 	assert_int_equal(err_sys(&e, ENOENT, "open '%s'", "/x"), -ENOENT);
 	assert_string_equal(err_msg(e), "open '/x': No such file or directory");
@@ -47,8 +45,7 @@ static void sys_adds_the_errno_text(void **state)
 
 static void wrap_of_a_bare_number_makes_a_chain(void **state)
 {
-	_cleanup_(err_freep)
-	struct err *e = NULL;
+	_cleanup_(err_freep) struct err *e = NULL;
 
 	assert_int_equal(err_wrap(&e, -EIO, "read"), -EIO);
 	assert_string_equal(err_msg(e), "read: Input/output error");
@@ -56,8 +53,7 @@ static void wrap_of_a_bare_number_makes_a_chain(void **state)
 
 static void the_first_fault_is_kept(void **state)
 {
-	_cleanup_(err_freep)
-	struct err *e = NULL;
+	_cleanup_(err_freep) struct err *e = NULL;
 
 	err_set(&e, EINVAL, "a.b", "first");
 	err_set(&e, EIO, "c.d", "second");
@@ -68,8 +64,7 @@ static void the_first_fault_is_kept(void **state)
 
 static void long_ids_are_cut(void **state)
 {
-	_cleanup_(err_freep)
-	struct err *e = NULL;
+	_cleanup_(err_freep) struct err *e = NULL;
 
 	err_set(&e, EINVAL, "0123456789012345678901234567890123456789012345678901234567890", "m");
 	assert_int_equal(strlen(err_id(e)), ERR_ID_MAX - 1);
@@ -77,8 +72,7 @@ static void long_ids_are_cut(void **state)
 
 static void move_hands_over(void **state)
 {
-	_cleanup_(err_freep)
-	struct err *a = NULL;
+	_cleanup_(err_freep) struct err *a = NULL;
 	struct err *b = NULL;
 
 	err_set(&b, EINVAL, "a.b", "m");

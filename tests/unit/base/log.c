@@ -43,8 +43,7 @@ static void outside_text_cannot_forge_a_line(void **state)
 
 static void levels_by_module(void **state)
 {
-	_cleanup_(err_freep)
-	struct err *e = NULL;
+	_cleanup_(err_freep) struct err *e = NULL;
 
 	log_debug("hidden");
 	log_info("seen");

@@ -29,8 +29,7 @@ static void stop(struct timer *t)
 
 static void a_day_in_a_millisecond(void **state)
 {
-	_cleanup_(loop_freep)
-	struct loop *l = NULL;
+	_cleanup_(loop_freep) struct loop *l = NULL;
 	struct timer hourly = { 0 }, end = { 0 }, b = { 0 }, a = { 0 };
 	struct clock c;
 
@@ -51,8 +50,7 @@ static void a_day_in_a_millisecond(void **state)
 static void many_timers_fire_in_order(void **state)
 {
 	enum { N = 500 };
-	_cleanup_(loop_freep)
-	struct loop *l = NULL;
+	_cleanup_(loop_freep) struct loop *l = NULL;
 	static struct timer t[N];
 	struct clock c;
 	nsec_t last = -1;
@@ -81,8 +79,7 @@ static void remove_other(struct watch *w, uint32_t events)
 
 static void a_callback_may_remove_a_ready_watch(void **state)
 {
-	_cleanup_(loop_freep)
-	struct loop *l = NULL;
+	_cleanup_(loop_freep) struct loop *l = NULL;
 	int p1[2], p2[2];
 
 	loop_new(NULL, &l);
@@ -111,8 +108,7 @@ static void got_child(struct watch *w, const siginfo_t *si)
 
 static void children_are_reaped(void **state)
 {
-	_cleanup_(loop_freep)
-	struct loop *l = NULL;
+	_cleanup_(loop_freep) struct loop *l = NULL;
 	struct watch w = { 0 };
 	pid_t pid;
 
@@ -134,8 +130,7 @@ static void got_signal(struct watch *w, const struct signalfd_siginfo *si)
 
 static void signals_arrive(void **state)
 {
-	_cleanup_(loop_freep)
-	struct loop *l = NULL;
+	_cleanup_(loop_freep) struct loop *l = NULL;
 	struct watch w = { 0 };
 
 	loop_new(NULL, &l);
@@ -162,8 +157,7 @@ static void *poster(void *arg)
 
 static void other_threads_post(void **state)
 {
-	_cleanup_(loop_freep)
-	struct loop *l = NULL;
+	_cleanup_(loop_freep) struct loop *l = NULL;
 	pthread_t a, b;
 
 	loop_new(NULL, &l);

@@ -20,8 +20,7 @@ static void *adder(void *arg)
 
 static void threads_sum_up(void **state)
 {
-	_cleanup_(metrics_freep)
-	struct metrics *m = NULL;
+	_cleanup_(metrics_freep) struct metrics *m = NULL;
 	struct metric *x;
 	pthread_t t[4];
 
@@ -36,10 +35,8 @@ static void threads_sum_up(void **state)
 
 static void prints(void **state)
 {
-	_cleanup_(metrics_freep)
-	struct metrics *m = NULL;
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(metrics_freep) struct metrics *m = NULL;
+	_cleanup_(buf_done) struct buf b = { 0 };
 	struct metric *x;
 
 	metrics_new(&m);

@@ -130,8 +130,7 @@ static void key_value_lists(void **state)
 
 static void help_wraps(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 
 	opt_help(opts, 48, &b);
 	assert_non_null(strstr(buf_str(&b), "  -k, --kernel FILE         kernel image to\n"

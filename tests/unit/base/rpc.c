@@ -90,8 +90,7 @@ static void closed(struct rpc_conn *c, int r)
 static void a_loop_serves(void **state)
 {
 	enum { BIG = 1 << 20 };
-	_cleanup_(loop_freep)
-	struct loop *l = NULL;
+	_cleanup_(loop_freep) struct loop *l = NULL;
 	struct rpc_conn c = { 0 };
 	struct rpc_frame f;
 	char *big = calloc(1, BIG);
@@ -123,8 +122,7 @@ static void a_loop_serves(void **state)
 
 static void a_peer_that_goes_is_reported(void **state)
 {
-	_cleanup_(loop_freep)
-	struct loop *l = NULL;
+	_cleanup_(loop_freep) struct loop *l = NULL;
 	struct rpc_conn c = { 0 };
 
 	loop_new(NULL, &l);

@@ -96,8 +96,7 @@ static int load(const struct buf *b, const struct save_desc *d, struct dev *dev,
 
 static void round_trip(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 	struct dev d = { 0 }, want = sample();
 
 	make(&b, &v2, &extra); /* the optional section has no owner and is skipped */
@@ -113,8 +112,7 @@ static void round_trip(void **state)
 
 static void an_older_version_keeps_reset_values(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 	struct dev d = { .last_tx = 7 };
 
 	make(&b, &v1, NULL);
@@ -126,8 +124,7 @@ static void an_older_version_keeps_reset_values(void **state)
 
 static void refusals_name_the_reason(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 }, c = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 }, c = { 0 };
 	struct err *e = NULL;
 	struct dev d = { 0 };
 	struct finder f = { &v2, &d };
@@ -148,8 +145,7 @@ static void refusals_name_the_reason(void **state)
 
 static void every_cut_and_every_flip_is_refused(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 	struct dev d = { 0 };
 
 	make(&b, &v2, NULL);
@@ -170,8 +166,7 @@ static void every_cut_and_every_flip_is_refused(void **state)
 static void fields_are_checked_behind_a_good_checksum(void **state)
 {
 	struct dev d = { 0 };
-	_cleanup_(buf_done)
-	struct buf p = { 0 };
+	_cleanup_(buf_done) struct buf p = { 0 };
 	struct dev s = sample();
 
 	assert_int_equal(save_fields(&v2, &s, &p, NULL), 0);
@@ -190,8 +185,7 @@ static void fields_are_checked_behind_a_good_checksum(void **state)
 
 static void the_format_does_not_drift(void **state)
 {
-	_cleanup_(buf_done)
-	struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 };
 
 	/* Changing this number means that older files are no longer read: bump FORMAT and keep the old reader. */
 	make(&b, &v2, &extra);

@@ -29,10 +29,8 @@ static int setup(void **state)
 
 static void all_are_done(void **state)
 {
-	_cleanup_(loop_freep)
-	struct loop *l = NULL;
-	_cleanup_(work_pool_freep)
-	struct work_pool *p = NULL;
+	_cleanup_(loop_freep) struct loop *l = NULL;
+	_cleanup_(work_pool_freep) struct work_pool *p = NULL;
 
 	loop_new(NULL, &l);
 	assert_int_equal(work_pool_new(l, 4, &p), 0);
@@ -46,8 +44,7 @@ static void all_are_done(void **state)
 
 static void freeing_cancels_and_still_calls_back(void **state)
 {
-	_cleanup_(loop_freep)
-	struct loop *l = NULL;
+	_cleanup_(loop_freep) struct loop *l = NULL;
 	struct work_pool *p = NULL;
 
 	loop_new(NULL, &l);
@@ -73,10 +70,8 @@ static void stop_loop(struct work *w)
 
 static void a_running_work_sees_the_cancel(void **state)
 {
-	_cleanup_(loop_freep)
-	struct loop *l = NULL;
-	_cleanup_(work_pool_freep)
-	struct work_pool *p = NULL;
+	_cleanup_(loop_freep) struct loop *l = NULL;
+	_cleanup_(work_pool_freep) struct work_pool *p = NULL;
 
 	loop_new(NULL, &l);
 	assert_int_equal(work_pool_new(l, 1, &p), 0);
