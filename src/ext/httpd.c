@@ -509,7 +509,7 @@ int httpd_client_cert(struct httpd_req *r, char fingerprint[65])
 
 const char *httpd_remote(struct httpd_req *r)
 {
-	struct sockaddr_storage ss;
+	struct sockaddr_storage ss = { 0 };
 	socklen_t len = sizeof(ss);
 
 	if (r->remote[0] || getpeername(connection_fd(r), (struct sockaddr *)&ss, &len) < 0)

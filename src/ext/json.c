@@ -368,7 +368,7 @@ static int in_strv(const struct json_in *in, char ***ret, struct err **e)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
 		struct json_in item = json_in_item(in, i);
-		const char *s;
+		const char *s = NULL;
 
 		r = json_in_str(&item, &s, e);
 		if (r < 0)
@@ -647,7 +647,7 @@ static void print_member(const char *key, const struct json *v, unsigned int sty
 static void print_sorted(const struct json *v, unsigned int style, unsigned int level,
 			 struct buf *b)
 {
-	_cleanup_(freep) const char **keys = calloc(json_len(v), sizeof(*keys));
+	_cleanup_(freep) const char **keys = calloc(json_len(v) + 1, sizeof(*keys));
 	size_t n = 0;
 
 	if (!keys) {

@@ -35,8 +35,8 @@
 pid_t sys_clone3(uint64_t flags, int exit_signal, int *pidfd, int cgroup_fd)
 {
 	struct {
-		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
-			set_tid_size, cgroup;
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
+			set_tid, set_tid_size, cgroup;
 	} args = { .flags = flags, .exit_signal = (uint64_t)exit_signal };
 	long r;
 
@@ -124,7 +124,8 @@ int proc_stat_read(pid_t pid, struct proc_stat *ret)
 	if (!p || p[1] != ' ')
 		return -EPROTO;
 	ret->state = p[2];
-	for (i = 3, word = strtok_r(p + 2, " ", &save); word; i++, word = strtok_r(NULL, " ", &save)) {
+	for (i = 3, word = strtok_r(p + 2, " ", &save); word;
+	     i++, word = strtok_r(NULL, " ", &save)) {
 		if (i == 4)
 			ret->ppid = (pid_t)strtol(word, NULL, 10);
 		if (i == 22) {
@@ -138,7 +139,7 @@ int proc_stat_read(pid_t pid, struct proc_stat *ret)
 int proc_open(pid_t pid, uint64_t start)
 {
 	_cleanup_(closep) int fd = sys_pidfd_open(pid);
-	struct proc_stat st;
+	struct proc_stat st = { 0 };
 	int r;
 
 	if (fd < 0)
