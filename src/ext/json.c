@@ -368,7 +368,7 @@ static int in_strv(const struct json_in *in, char ***ret, struct err **e)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
 		struct json_in item = json_in_item(in, i);
-		const char *s = NULL;
+		const char *s = "";
 
 		r = json_in_str(&item, &s, e);
 		if (r < 0)

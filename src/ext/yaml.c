@@ -1,6 +1,7 @@
 /* YAML over libyaml's event parser and emitter. */
 #include "ext/yaml.h"
 
+#include <math.h>
 #include <ctype.h>
 #include <fcntl.h>
 #include <yaml.h>
@@ -181,7 +182,7 @@ static struct json *resolve(const char *s, const char **problem)
 	if (!is_float(s))
 		return json_new_str(s);
 	d = strtod(s, NULL);
-	if (d > 1.7976931348623157e308 || d < -1.7976931348623157e308) {
+	if (!isfinite(d)) {
 		*problem = "a number beyond the range of a double";
 		return NULL;
 	}
@@ -266,8 +267,10 @@ static int read_sequence(struct reader *r, struct json **ret)
 			return out_of_memory(r);
 		n = next(r);
 	}
+	if (n < 0)
+		return n;
 	*ret = TAKE(arr);
-	return n;
+	return 0;
 }
 
 static int read_key(struct reader *r, const struct json *obj, char **ret)
@@ -309,8 +312,10 @@ static int read_mapping(struct reader *r, struct json **ret)
 			return out_of_memory(r);
 		n = next(r);
 	}
+	if (n < 0)
+		return n;
 	*ret = TAKE(obj);
-	return n;
+	return 0;
 }
 
 static size_t height(const struct json *v)
