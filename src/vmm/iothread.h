@@ -27,4 +27,8 @@ struct loop *vm_io_loop(struct vm *vm, unsigned int hint, struct err **e);
  * main thread may be waiting for that vCPU. */
 void iothread_call(struct loop *l, void (*fn)(void *arg), void *arg);
 
+/* For machine.c: the calling thread runs l; stop and join all I/O threads (devices are gone already). */
+void iothread_adopt(struct loop *l);
+void iothread_stop_all(struct vm *vm);
+
 #endif

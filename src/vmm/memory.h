@@ -77,7 +77,7 @@ void gmem_mark_dirty(struct guest_mem *m, gpa_t gpa, uint64_t len);
 /* The same by a host address that lies in guest RAM (from a vq_chain's iovec). */
 void gmem_mark_dirty_host(struct guest_mem *m, const void *host, uint64_t len);
 
-/* Start or stop our half of the dirty log.  -ENOMEM. */
+/* Start or stop our half of the dirty log; with vCPUs parked and devices quiesced.  -ENOMEM. */
 int gmem_log_start(struct guest_mem *m);
 void gmem_log_stop(struct guest_mem *m);
 /* Take the bits of one region (a bit a page, 64 a word) into bitmap (or-ed) and clear them here. */

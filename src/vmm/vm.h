@@ -8,6 +8,7 @@
 
 struct addr_alloc;
 struct bus;
+struct console;
 struct guest_mem;
 struct hv_vm;
 struct pci_bus;
@@ -18,6 +19,7 @@ struct bus *vm_pio(struct vm *vm);
 struct bus *vm_mmio(struct vm *vm);
 struct pci_bus *vm_pci(struct vm *vm);
 struct hv_vm *vm_hv(struct vm *vm);
+struct console *vm_console(struct vm *vm); /* NULL: none (tests) */
 unsigned int vm_n_cpus(const struct vm *vm);
 const char *vm_name(const struct vm *vm); /* for messages and derived MACs: the --name, or "vm" */
 
@@ -33,7 +35,8 @@ enum vm_event {
 void vm_notify(struct vm *vm, enum vm_event what, uint32_t value);
 
 /* For unit tests: a machine on hv/fake.c with `memory` bytes of RAM, PCI bus, main loop, no vCPU threads, no
- * built-in devices.  vm_test_run_main() runs what is due on the main loop. */
+ * built-in devices; state CREATED.  vm_io_loop() gives the main loop (vm_main_loop()), which the test runs itself
+ * by loop_once().  hv/fake.h shows what reached the hypervisor. */
 int vm_new_test(uint64_t memory, struct vm **ret, struct err **e);
 void vm_free(struct vm *vm);
 DEFINE_CLEANUP(struct vm *, vm_free);

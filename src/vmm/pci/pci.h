@@ -10,6 +10,7 @@
 #define VMM_PCI_PCI_H
 
 #include "base/err.h"
+#include "base/save.h"
 #include "vmm/bus.h"
 #include "vmm/device_ops.h"
 #include "vmm/doorbell.h"
@@ -74,6 +75,7 @@ struct pci_dev {
 	struct pci_bar bar[PCI_N_BARS];
 	unsigned int next_cap, last_cap; /* private: where the next capability goes */
 	struct msix *msix;		 /* NULL: none */
+	struct save_blob msix_state;	 /* private: MSI-X as saved */
 
 	/* Optional hooks of the driver.  cfg_read: before config[off..off+size) is read, to refresh it.
 	 * cfg_write: after the masked write.  bar_moved: a BAR was mapped, moved or unmapped (doorbells: demote). */
