@@ -93,11 +93,10 @@ static inline struct log_arg log_arg_bool(bool v)
 #define LOG_ARGS_12(k, v, ...)							  LOG_ARG(k), LOG_ARG(v), LOG_ARGS_10(__VA_ARGS__)
 /* Picks LOG_ARGS_<count>; an odd count names a macro that does not exist, which the compiler then says. */
 #define LOG_COUNT_(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, n, ...) n
-#define LOG_COUNT(...) \
-	LOG_COUNT_(0 __VA_OPT__(, ) __VA_ARGS__, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
-#define LOG_CAT_(a, b) a##b
-#define LOG_CAT(a, b)  LOG_CAT_(a, b)
-#define LOG_ARGS(...)  LOG_CAT(LOG_ARGS_, LOG_COUNT(__VA_ARGS__))(__VA_ARGS__)
+#define LOG_COUNT(...)								  LOG_COUNT_(0, ##__VA_ARGS__, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
+#define LOG_CAT_(a, b)								  a##b
+#define LOG_CAT(a, b)								  LOG_CAT_(a, b)
+#define LOG_ARGS(...)								  LOG_CAT(LOG_ARGS_, LOG_COUNT(__VA_ARGS__))(__VA_ARGS__)
 
 #define log_at(level, msg, ...)                                                             \
 	do {                                                                                \
@@ -106,20 +105,19 @@ static inline struct log_arg log_arg_bool(bool v)
 			log_emit(LOG_MODULE, level, msg, _log_args, ARRAY_SIZE(_log_args)); \
 		}                                                                           \
 	} while (0)
-#define log_at_rl(rl, level, msg, ...)                                              \
-	do {                                                                        \
-		if (log_enabled(LOG_MODULE, level) && log_allowed(rl))              \
-			log_at(level, msg, "suppressed",                            \
-			       log_take_suppressed(rl) __VA_OPT__(, ) __VA_ARGS__); \
+#define log_at_rl(rl, level, msg, ...)                                                            \
+	do {                                                                                      \
+		if (log_enabled(LOG_MODULE, level) && log_allowed(rl))                            \
+			log_at(level, msg, "suppressed", log_take_suppressed(rl), ##__VA_ARGS__); \
 	} while (0)
 
-#define log_err(msg, ...)	  log_at(LOG_ERR, msg __VA_OPT__(, ) __VA_ARGS__)
-#define log_warn(msg, ...)	  log_at(LOG_WARN, msg __VA_OPT__(, ) __VA_ARGS__)
-#define log_info(msg, ...)	  log_at(LOG_INFO, msg __VA_OPT__(, ) __VA_ARGS__)
-#define log_debug(msg, ...)	  log_at(LOG_DEBUG, msg __VA_OPT__(, ) __VA_ARGS__)
-#define log_err_rl(rl, msg, ...)  log_at_rl(rl, LOG_ERR, msg __VA_OPT__(, ) __VA_ARGS__)
-#define log_warn_rl(rl, msg, ...) log_at_rl(rl, LOG_WARN, msg __VA_OPT__(, ) __VA_ARGS__)
-#define log_info_rl(rl, msg, ...) log_at_rl(rl, LOG_INFO, msg __VA_OPT__(, ) __VA_ARGS__)
+#define log_err(msg, ...)	  log_at(LOG_ERR, msg, ##__VA_ARGS__)
+#define log_warn(msg, ...)	  log_at(LOG_WARN, msg, ##__VA_ARGS__)
+#define log_info(msg, ...)	  log_at(LOG_INFO, msg, ##__VA_ARGS__)
+#define log_debug(msg, ...)	  log_at(LOG_DEBUG, msg, ##__VA_ARGS__)
+#define log_err_rl(rl, msg, ...)  log_at_rl(rl, LOG_ERR, msg, ##__VA_ARGS__)
+#define log_warn_rl(rl, msg, ...) log_at_rl(rl, LOG_WARN, msg, ##__VA_ARGS__)
+#define log_info_rl(rl, msg, ...) log_at_rl(rl, LOG_INFO, msg, ##__VA_ARGS__)
 
 /* A limiter for lines that a guest or peer can cause: `static struct ratelimit rl = LOG_RATE(5, 10);`
  * is five lines a second, ten at once. */

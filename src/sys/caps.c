@@ -10,23 +10,53 @@
 #include <unistd.h>
 
 #ifndef PR_CAP_AMBIENT
-#define PR_CAP_AMBIENT           47
-#define PR_CAP_AMBIENT_IS_SET    1
-#define PR_CAP_AMBIENT_RAISE     2
+#define PR_CAP_AMBIENT		 47
+#define PR_CAP_AMBIENT_IS_SET	 1
+#define PR_CAP_AMBIENT_RAISE	 2
 #define PR_CAP_AMBIENT_CLEAR_ALL 4
 #endif
 
-static const char *const names[] = {
-	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID",
-	"CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE",
-	"CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK",
-	"CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE",
-	"CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-	"CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE",
-	"CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG",
-	"CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF",
-	"CAP_CHECKPOINT_RESTORE",
-};
+static const char *const names[] = { "CAP_CHOWN",
+				     "CAP_DAC_OVERRIDE",
+				     "CAP_DAC_READ_SEARCH",
+				     "CAP_FOWNER",
+				     "CAP_FSETID",
+				     "CAP_KILL",
+				     "CAP_SETGID",
+				     "CAP_SETUID",
+				     "CAP_SETPCAP",
+				     "CAP_LINUX_IMMUTABLE",
+				     "CAP_NET_BIND_SERVICE",
+				     "CAP_NET_BROADCAST",
+				     "CAP_NET_ADMIN",
+				     "CAP_NET_RAW",
+				     "CAP_IPC_LOCK",
+				     "CAP_IPC_OWNER",
+				     "CAP_SYS_MODULE",
+				     "CAP_SYS_RAWIO",
+				     "CAP_SYS_CHROOT",
+				     "CAP_SYS_PTRACE",
+				     "CAP_SYS_PACCT",
+				     "CAP_SYS_ADMIN",
+				     "CAP_SYS_BOOT",
+				     "CAP_SYS_NICE",
+				     "CAP_SYS_RESOURCE",
+				     "CAP_SYS_TIME",
+				     "CAP_SYS_TTY_CONFIG",
+				     "CAP_MKNOD",
+				     "CAP_LEASE",
+				     "CAP_AUDIT_WRITE",
+				     "CAP_AUDIT_CONTROL",
+				     "CAP_SETFCAP",
+				     "CAP_MAC_OVERRIDE",
+				     "CAP_MAC_ADMIN",
+				     "CAP_SYSLOG",
+				     "CAP_WAKE_ALARM",
+				     "CAP_BLOCK_SUSPEND",
+				     "CAP_AUDIT_READ",
+				     "CAP_PERFMON",
+				     "CAP_BPF",
+				     "CAP_CHECKPOINT_RESTORE" };
 
 int cap_from_name(const char *name)
 {
@@ -94,7 +124,8 @@ int caps_set(uint64_t effective, uint64_t permitted, uint64_t inheritable)
 	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct d[2] = {
 		{ (uint32_t)effective, (uint32_t)permitted, (uint32_t)inheritable },
-		{ (uint32_t)(effective >> 32), (uint32_t)(permitted >> 32), (uint32_t)(inheritable >> 32) },
+		{ (uint32_t)(effective >> 32), (uint32_t)(permitted >> 32),
+		  (uint32_t)(inheritable >> 32) },
 	};
 
 	return syscall(SYS_capset, &h, d) < 0 ? -errno : 0;

@@ -19,7 +19,9 @@ int sys_openat2(int dirfd, const char *path, int flags, mode_t mode, unsigned in
 {
 	struct {
 		uint64_t flags, mode, resolve;
-	} how = { .flags = (uint64_t)(unsigned int)(flags | O_CLOEXEC), .mode = mode, .resolve = resolve };
+	} how = { .flags = (uint64_t)(unsigned int)(flags | O_CLOEXEC),
+		  .mode = mode,
+		  .resolve = resolve };
 	int i;
 
 	for (i = 0; i < TRIES; i++) {
@@ -39,7 +41,8 @@ int root_open(int rootfd, const char *path, int flags, mode_t mode)
 		path++;
 	if (!*path)
 		path = ".";
-	return sys_openat2(rootfd, path, flags, mode, SYS_RESOLVE_IN_ROOT | SYS_RESOLVE_NO_MAGICLINKS);
+	return sys_openat2(rootfd, path, flags, mode,
+			   SYS_RESOLVE_IN_ROOT | SYS_RESOLVE_NO_MAGICLINKS);
 }
 
 int root_mkdirs(int rootfd, const char *path, mode_t mode)

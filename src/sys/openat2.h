@@ -7,11 +7,11 @@
 #include "base/err.h"
 #include "base/types.h"
 
-#define SYS_RESOLVE_NO_XDEV       0x01
+#define SYS_RESOLVE_NO_XDEV	  0x01
 #define SYS_RESOLVE_NO_MAGICLINKS 0x02
-#define SYS_RESOLVE_NO_SYMLINKS   0x04
-#define SYS_RESOLVE_BENEATH       0x08
-#define SYS_RESOLVE_IN_ROOT       0x10
+#define SYS_RESOLVE_NO_SYMLINKS	  0x04
+#define SYS_RESOLVE_BENEATH	  0x08
+#define SYS_RESOLVE_IN_ROOT	  0x10
 
 /* A descriptor (close-on-exec) or -errno.  A rename in the tree during the walk (-EAGAIN) is tried again. */
 int sys_openat2(int dirfd, const char *path, int flags, mode_t mode, unsigned int resolve);

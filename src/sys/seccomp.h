@@ -10,9 +10,9 @@ struct seccomp_insn { /* struct sock_filter */
 	uint32_t k;
 };
 
-#define SYS_SECCOMP_TSYNC              (1U << 0)
-#define SYS_SECCOMP_LOG                (1U << 1)
-#define SYS_SECCOMP_SPEC_ALLOW         (1U << 2)
+#define SYS_SECCOMP_TSYNC	       (1U << 0)
+#define SYS_SECCOMP_LOG		       (1U << 1)
+#define SYS_SECCOMP_SPEC_ALLOW	       (1U << 2)
 #define SYS_SECCOMP_NEW_LISTENER       (1U << 3)
 #define SYS_SECCOMP_WAIT_KILLABLE_RECV (1U << 5)
 
