@@ -1,0 +1,253 @@
+/* stratad: the node daemon.
+ *
+ * Order of start: options, folders, lock (one daemon a state folder), database, tasks of an earlier process, then the API.
+ * SIGTERM and SIGINT stop it; instances stay as they are.  SIGHUP does nothing: there is nothing to read again. */
+#define LOG_MODULE "main"
+#include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/opt.h"
+#include "base/rpc.h"
+#include "base/str.h"
+#include "node/api/api.h"
+#include "node/node.h"
+
+struct options {
+	char *state_dir, *run_dir, *log_dir, *group, *log_level;
+	bool log_json, help, version;
+};
+
+static const struct opt options[] = {
+	OPT(struct options, state_dir, STR, "state-dir", 0, "DIR",
+	    "what must survive a reboot (/var/lib/strata)"),
+	OPT(struct options, run_dir, STR, "run-dir", 0, "DIR",
+	    "sockets and what a reboot may forget (/run/strata)"),
+	OPT(struct options, log_dir, STR, "log-dir", 0, "DIR",
+	    "event log and instance logs (/var/log/strata)"),
+	OPT(struct options, group, STR, "group", 0, "GROUP",
+	    "who may use the socket besides root (strata, where it exists)"),
+	OPT(struct options, log_level, STR, "log-level", 0, "LEVELS",
+	    "error, warn, info or debug; per module: api=debug,info"),
+	OPT(struct options, log_json, FLAG, "log-json", 0, NULL, "log JSON lines instead of text"),
+	OPT(struct options, help, FLAG, "help", 'h', NULL, "show this"),
+	OPT(struct options, version, FLAG, "version", 'V', NULL, "show the version"),
+	OPT_END
+};
+
+static const struct route *const route_tables[] = {
+	api_event_routes, api_host_routes, api_task_routes, api_object_routes, NULL,
+};
+
+static const struct task_verb *const task_verbs[] = { NULL };
+
+struct daemon_ {
+	struct node node;
+	struct options opts;
+	int lock_fd;
+	struct watch term, intr;
+	struct router *router;
+	struct httpd *http;
+};
+
+static void help(void)
+{
+	_cleanup_(buf_done) struct buf b = { 0 };
+
+	opt_help(options, 100, &b);
+	printf("Usage: stratad [OPTION]...\n\nThe Strata node daemon: REST API on RUN-DIR/strata.sock.\n\n%s",
+	       buf_str(&b));
+}
+
+static int set_default(char **s, const char *value)
+{
+	if (!*s)
+		*s = strdup(value);
+	return *s ? 0 : -ENOMEM;
+}
+
+static int make_folder(const char *path, mode_t mode, struct err **e)
+{
+	if (mkdir(path, mode) < 0 && errno != EEXIST)
+		return err_sys(e, errno, "create '%s'", path);
+	return 0;
+}
+
+static int take_lock(struct daemon_ *d, struct err **e)
+{
+	_cleanup_(freep) char *path = NULL;
+
+	if (asprintf(&path, "%s/lock", d->node.paths.state) < 0)
+		return err_sys(e, ENOMEM, "lock");
+	d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (d->lock_fd < 0)
+		return err_sys(e, errno, "open '%s'", path);
+	if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return err_set(e, EBUSY, "daemon.running", "another stratad uses '%s'",
+			       d->node.paths.state);
+	return 0;
+}
+
+static int open_state(struct daemon_ *d, struct err **e)
+{
+	_cleanup_(freep) char *db = NULL, *log = NULL;
+	struct store *store;
+	int r;
+
+	if (asprintf(&db, "%s/strata.db", d->node.paths.state) < 0 ||
+	    asprintf(&log, "%s/events.jsonl", d->node.paths.log) < 0)
+		return err_sys(e, ENOMEM, "start");
+	r = store_open_sqlite(db, &store, e);
+	if (r == 0)
+		r = inventory_open(store, d->node.loop, &d->node.inventory, e);
+	if (r == 0)
+		r = events_new(d->node.inventory, log, &d->node.events, e);
+	if (r == 0)
+		r = tasks_new(d->node.inventory, task_verbs, &d->node, &d->node.tasks, e);
+	if (r == 0)
+		r = tasks_recover(d->node.tasks, e);
+	return r;
+}
+
+/* The socket belongs to the group that may use the daemon; without such a group to root alone. */
+static void give_to_group(const char *path, const char *group)
+{
+	struct group *g = getgrnam(group);
+
+	if (g && (chown(path, 0, g->gr_gid) < 0 || chmod(path, 0660) < 0))
+		log_warn("the group cannot use the socket", "group", group, "errno",
+			 err_name(errno));
+}
+
+static int open_api(struct daemon_ *d, struct err **e)
+{
+	_cleanup_(freep) char *path = NULL;
+	struct httpd_cfg cfg = {
+		.loop = d->node.loop,
+		.max_body = 4 * MIB,
+		.max_connections = 1024,
+		.idle_seconds = 300,
+		.handler = router_handle,
+	};
+	int r;
+
+	if (asprintf(&path, "%s/strata.sock", d->node.paths.run) < 0)
+		return err_sys(e, ENOMEM, "api");
+	r = router_new(&d->node, route_tables, &d->router, e);
+	if (r < 0)
+		return r;
+	cfg.listen_fd = rpc_listen(path, 0600, e);
+	if (cfg.listen_fd < 0)
+		return cfg.listen_fd;
+	give_to_group(path, d->opts.group);
+	cfg.arg = d->router;
+	return httpd_start(&cfg, &d->http, e);
+}
+
+static void on_stop(struct watch *w, const struct signalfd_siginfo *si)
+{
+	log_info("stopping", "signal", (int)si->ssi_signo);
+	loop_stop(w->loop, 0);
+}
+
+static int start(struct daemon_ *d, struct err **e)
+{
+	struct node *n = &d->node;
+	int r = loop_new(NULL, &n->loop);
+
+	n->started = now_real();
+	if (r == 0)
+		r = watch_signal(n->loop, &d->term, "SIGTERM", SIGTERM, on_stop);
+	if (r == 0)
+		r = watch_signal(n->loop, &d->intr, "SIGINT", SIGINT, on_stop);
+	if (r == 0)
+		r = metrics_new(&n->metrics);
+	if (r == 0)
+		r = work_pool_new(n->loop, 4, &n->workers);
+	if (r < 0)
+		return err_wrap(e, r, "start");
+	if ((r = make_folder(n->paths.state, 0711, e)) < 0 ||
+	    (r = make_folder(n->paths.run, 0755, e)) < 0 ||
+	    (r = make_folder(n->paths.log, 0755, e)) < 0 || (r = take_lock(d, e)) < 0)
+		return r;
+	r = open_state(d, e);
+	if (r == 0)
+		r = open_api(d, e);
+	if (r == 0)
+		log_info("ready", "version", STRATA_VERSION, "state", n->paths.state, "run",
+			 n->paths.run);
+	return r;
+}
+
+static void stop(struct daemon_ *d)
+{
+	struct node *n = &d->node;
+
+	httpd_stop(d->http);
+	router_free(d->router);
+	tasks_free(n->tasks);
+	events_free(n->events);
+	inventory_close(n->inventory);
+	work_pool_free(n->workers);
+	metrics_free(n->metrics);
+	watch_remove(&d->term);
+	watch_remove(&d->intr);
+	loop_free(n->loop);
+	safe_close(d->lock_fd);
+}
+
+static int run(struct daemon_ *d)
+{
+	_cleanup_(err_freep) struct err *e = NULL;
+	int r = start(d, &e);
+
+	if (r < 0)
+		log_err("does not start", "error", e);
+	else
+		r = loop_run(d->node.loop);
+	stop(d);
+	return r < 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct daemon_ d = { .lock_fd = -1 };
+	struct options *o = &d.opts;
+	_cleanup_(err_freep) struct err *e = NULL;
+	int n, status = 2;
+
+	fault_init();
+	signal(SIGPIPE, SIG_IGN);
+	umask(022);
+	n = opt_parse(options, o, argc, argv, false, &e);
+	if (n == 0 && o->log_level)
+		n = log_set_levels(o->log_level, &e);
+	if (n > 0)
+		err_set(&e, EINVAL, "option.operand", "'%s': stratad takes options only", argv[1]);
+	if (e) {
+		fprintf(stderr, "stratad: %s\nTry 'stratad --help'.\n", err_msg(e));
+	} else if (o->help || o->version) {
+		if (o->help)
+			help();
+		else
+			printf("stratad %s\n", STRATA_VERSION);
+		status = 0;
+	} else if (set_default(&o->state_dir, "/var/lib/strata") < 0 ||
+		   set_default(&o->run_dir, "/run/strata") < 0 ||
+		   set_default(&o->log_dir, "/var/log/strata") < 0 ||
+		   set_default(&o->group, "strata") < 0) {
+		fprintf(stderr, "stratad: out of memory\n");
+		status = 1;
+	} else {
+		log_setup(NULL, 2, o->log_json ? LOG_JSON : LOG_TEXT);
+		d.node.paths = (struct node_paths){ o->state_dir, o->run_dir, o->log_dir };
+		status = run(&d);
+	}
+	opt_done(options, o);
+	return status;
+}
