@@ -57,7 +57,7 @@ int err_setv(struct err **e, int num, const char *id, const char *fmt, va_list a
 	return -num;
 }
 
-int err_set(struct err **e, int num, const char *id, const char *fmt, ...)
+int(err_set)(struct err **e, int num, const char *id, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -67,7 +67,7 @@ int err_set(struct err **e, int num, const char *id, const char *fmt, ...)
 	return -num;
 }
 
-int err_sys(struct err **e, int num, const char *fmt, ...)
+int(err_sys)(struct err **e, int num, const char *fmt, ...)
 {
 	_cleanup_(freep) char *what = NULL;
 	char id[ERR_ID_MAX];
@@ -86,7 +86,7 @@ int err_sys(struct err **e, int num, const char *fmt, ...)
 	return -num;
 }
 
-int err_wrap(struct err **e, int r, const char *fmt, ...)
+int(err_wrap)(struct err **e, int r, const char *fmt, ...)
 {
 	_cleanup_(freep) char *ctx = NULL;
 	char *joined = NULL;

@@ -49,4 +49,23 @@ const char *err_name(int num);
 
 DEFINE_CLEANUP(struct err *, err_free);
 
+#ifdef __clang_analyzer__
+/* What the analyzer cannot see from here: these never return 0, and err_wrap() returns what it is given. */
+#define err_never_zero(call)                     \
+	({                                       \
+		int _r = (call);                 \
+		if (_r >= 0)                     \
+			__builtin_unreachable(); \
+		_r;                              \
+	})
+#define err_set(...) err_never_zero((err_set)(__VA_ARGS__))
+#define err_sys(...) err_never_zero((err_sys)(__VA_ARGS__))
+#define err_wrap(e, r, ...)                         \
+	({                                          \
+		int _given = (r);                   \
+		(err_wrap)(e, _given, __VA_ARGS__); \
+		_given;                             \
+	})
+#endif
+
 #endif

@@ -46,7 +46,7 @@ void host_cpu_parse(const char *cpuinfo, struct host_cpu *ret)
 	for (const char *line = cpuinfo; line && *line;) {
 		const char *end = strchrnul(line, '\n'), *v;
 
-		if ((v = value_of(line, "processor")))
+		if (value_of(line, "processor"))
 			ret->cpus++;
 		else if ((v = value_of(line, "physical id")))
 			set_add(&sockets, v);
@@ -112,7 +112,7 @@ struct json *host_status(struct err **e)
 					  *mem = json_new_obj();
 	struct host_memory m;
 	struct host_cpu c;
-	struct utsname u;
+	struct utsname u = { 0 };
 	int r;
 
 	if (host_cpu_read(&c, e) < 0 || host_memory_read(&m, e) < 0)
