@@ -41,7 +41,8 @@ struct request {
 	struct request *next; /* free list */
 	uint8_t *status;
 	uint32_t written; /* bytes of the in segments, when it succeeds, without the status */
-	unsigned int n_ranges, range;
+	unsigned int n_ranges, range; /* of a discard or write-zeroes, and the next one */
+	enum disk_op range_op;
 	struct virtio_blk_discard_write_zeroes ranges[RANGES_MAX];
 	struct vq_chain chain; /* last: most of it is never touched */
 };
@@ -199,10 +200,9 @@ static void submit_range(struct request *r)
 {
 	const struct virtio_blk_discard_write_zeroes *g = &r->ranges[r->range++];
 	bool unmap = le32toh(g->flags) & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
-	enum disk_op op = r->written == DISK_DISCARD ? DISK_DISCARD : DISK_WRITE_ZEROES;
 
-	submit(r, op, op == DISK_WRITE_ZEROES && unmap ? DISK_MAY_UNMAP : 0, NULL, 0,
-	       le64toh(g->sector) * SECTOR, (uint64_t)le32toh(g->num_sectors) * SECTOR);
+	submit(r, r->range_op, r->range_op == DISK_WRITE_ZEROES && unmap ? DISK_MAY_UNMAP : 0, NULL,
+	       0, le64toh(g->sector) * SECTOR, (uint64_t)le32toh(g->num_sectors) * SECTOR);
 }
 
 static uint8_t start_ranges(struct request *r, bool discard)
@@ -229,8 +229,7 @@ static uint8_t start_ranges(struct request *r, bool discard)
 			    &off))
 			return VIRTIO_BLK_S_IOERR;
 	}
-	r->written = discard ? DISK_DISCARD
-			     : DISK_WRITE_ZEROES; /* no data comes back; submit_range() reads it */
+	r->range_op = discard ? DISK_DISCARD : DISK_WRITE_ZEROES;
 	submit_range(r);
 	return VIRTIO_BLK_S_OK;
 }

@@ -168,14 +168,16 @@ uint8_t guest_start(struct guest *g, uint64_t features, uint16_t size)
 	features |= VIRTIO_BIT(VIRTIO_F_VERSION_1);
 	for (unsigned int i = 0; i < 2; i++) {
 		guest_write(g, g->common + VIRTIO_PCI_COMMON_GFSELECT, 4, i);
-		guest_write(g, g->common + VIRTIO_PCI_COMMON_GF, 4, (uint32_t)(features >> (32 * i)));
+		guest_write(g, g->common + VIRTIO_PCI_COMMON_GF, 4,
+			    (uint32_t)(features >> (32 * i)));
 	}
 	s |= VIRTIO_CONFIG_S_FEATURES_OK;
 	set_status(g, s);
 	if (!(guest_status(g) & VIRTIO_CONFIG_S_FEATURES_OK))
 		return guest_status(g);
 	flags = (features & VIRTIO_BIT(VIRTIO_F_RING_PACKED) ? VQ_PACKED : 0) |
-		(features & VIRTIO_BIT(29) ? VQ_EVENT_IDX : 0) | (features & VIRTIO_BIT(28) ? VQ_INDIRECT : 0);
+		(features & VIRTIO_BIT(29) ? VQ_EVENT_IDX : 0) |
+		(features & VIRTIO_BIT(28) ? VQ_INDIRECT : 0);
 	g->n_queues = (unsigned int)guest_read(g, g->common + VIRTIO_PCI_COMMON_NUMQ, 2);
 	guest_write(g, g->common + VIRTIO_PCI_COMMON_MSIX, 2, 0);
 	for (unsigned int i = 0; i < g->n_queues; i++) {
@@ -202,8 +204,9 @@ void guest_kick(struct guest *g, unsigned int q)
 {
 	guest_write(g, g->common + VIRTIO_PCI_COMMON_Q_SELECT, 2, q);
 	guest_write(g,
-		    g->notify + guest_read(g, g->common + VIRTIO_PCI_COMMON_Q_NOFF, 2) * g->notify_mult, 2,
-		    q);
+		    g->notify +
+			    guest_read(g, g->common + VIRTIO_PCI_COMMON_Q_NOFF, 2) * g->notify_mult,
+		    2, q);
 }
 
 void guest_run(struct guest *g, nsec_t idle)

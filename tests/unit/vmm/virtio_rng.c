@@ -15,7 +15,6 @@
 #define EVENT_IDX VIRTIO_BIT(29)
 #define INDIRECT  VIRTIO_BIT(28)
 
-
 static const struct vm_device cfg = { .type = "virtio-rng", .id = "rng0" };
 
 static bool all_zero(const uint8_t *p, size_t n)
@@ -81,7 +80,9 @@ static void resets_in_the_middle(void **state)
 	g.dev->ops->quiesce(g.dev);
 	g.dev->ops->reset(g.dev);
 	g.dev->ops->resume(g.dev);
-	assert_int_equal(pci_config_read(vm_pci(g.vm), (unsigned int)pci_dev_of(g.dev)->devfn, PCI_COMMAND, 2), 0);
+	assert_int_equal(pci_config_read(vm_pci(g.vm), (unsigned int)pci_dev_of(g.dev)->devfn,
+					 PCI_COMMAND, 2),
+			 0);
 	guest_close(&g);
 }
 
@@ -146,7 +147,8 @@ static void no_dma_without_bus_mastering(void **state)
 	guest_kick(&g, 0);
 	guest_run(&g, NSEC_PER_MSEC);
 	assert_null(drv_used(&g.q[0], &len));
-	pci_config_write(vm_pci(g.vm), devfn, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	pci_config_write(vm_pci(g.vm), devfn, PCI_COMMAND, 2,
+			 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	guest_run(&g, NSEC_PER_MSEC);
 	assert_ptr_equal(drv_used(&g.q[0], &len), &g);
 	guest_close(&g);
@@ -216,11 +218,13 @@ static void config_window(void **state)
 	devfn = (unsigned int)pci_dev_of(g.dev)->devfn;
 	cap = g.pci_cfg_cap;
 	pci_config_write(vm_pci(g.vm), devfn, cap + VIRTIO_PCI_CAP_BAR, 1, 0);
-	pci_config_write(vm_pci(g.vm), devfn, cap + VIRTIO_PCI_CAP_OFFSET, 4, VIRTIO_PCI_COMMON_STATUS);
+	pci_config_write(vm_pci(g.vm), devfn, cap + VIRTIO_PCI_CAP_OFFSET, 4,
+			 VIRTIO_PCI_COMMON_STATUS);
 	pci_config_write(vm_pci(g.vm), devfn, cap + VIRTIO_PCI_CAP_LENGTH, 4, 1);
 	pci_config_write(vm_pci(g.vm), devfn, cap + 16, 4, 3);
 	assert_int_equal(guest_status(&g), 3);
-	pci_config_write(vm_pci(g.vm), devfn, cap + VIRTIO_PCI_CAP_OFFSET, 4, VIRTIO_PCI_COMMON_NUMQ);
+	pci_config_write(vm_pci(g.vm), devfn, cap + VIRTIO_PCI_CAP_OFFSET, 4,
+			 VIRTIO_PCI_COMMON_NUMQ);
 	pci_config_write(vm_pci(g.vm), devfn, cap + VIRTIO_PCI_CAP_LENGTH, 4, 2);
 	assert_int_equal(pci_config_read(vm_pci(g.vm), devfn, cap + 16, 2), 1);
 	/* nonsense is ignored */
@@ -244,7 +248,8 @@ static void random_registers(void **state)
 	for (int i = 0; i < 200000; i++) {
 		unsigned int size = 1U << prng_below(&rnd, 4);
 		/* mostly the common structure, where things happen */
-		uint64_t off = prng_below(&rnd, 4) ? prng_below(&rnd, 64) : prng_below(&rnd, 0x4000);
+		uint64_t off = prng_below(&rnd, 4) ? prng_below(&rnd, 64)
+						   : prng_below(&rnd, 0x4000);
 		uint64_t v = prng_below(&rnd, 2) ? prng_below(&rnd, 256) : prng_next(&rnd);
 
 		off &= ~(uint64_t)(size - 1);
@@ -263,11 +268,16 @@ static void random_registers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(gives_bytes),		 cmocka_unit_test(features_are_a_question),
-		cmocka_unit_test(resets_in_the_middle),	 cmocka_unit_test(queue_reset),
-		cmocka_unit_test(needs_reset),		 cmocka_unit_test(no_dma_without_bus_mastering),
-		cmocka_unit_test(moves_with_its_state),	 cmocka_unit_test(hostile_state),
-		cmocka_unit_test(config_window),	 cmocka_unit_test(random_registers),
+		cmocka_unit_test(gives_bytes),
+		cmocka_unit_test(features_are_a_question),
+		cmocka_unit_test(resets_in_the_middle),
+		cmocka_unit_test(queue_reset),
+		cmocka_unit_test(needs_reset),
+		cmocka_unit_test(no_dma_without_bus_mastering),
+		cmocka_unit_test(moves_with_its_state),
+		cmocka_unit_test(hostile_state),
+		cmocka_unit_test(config_window),
+		cmocka_unit_test(random_registers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
