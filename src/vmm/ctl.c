@@ -39,7 +39,7 @@ struct ctl {
 	/* a snapshot being written by a child */
 	struct watch child;
 	struct client *waiter; /* who asked; NULL when it left */
-	int report_fd;         /* the child's error text */
+	int report_fd;	       /* the child's error text */
 	nsec_t stopped_ns;
 };
 
@@ -82,9 +82,10 @@ static void put_stat(void *arg, const char *name, uint64_t v)
 static void stats(struct ctl *c, struct buf *b)
 {
 	static const char *const names[HV_EXIT_KINDS] = {
-		[HV_EXIT_PIO] = "pio", [HV_EXIT_MMIO] = "mmio", [HV_EXIT_EOI] = "eoi",
-		[HV_EXIT_HLT] = "hlt", [HV_EXIT_SHUTDOWN] = "shutdown", [HV_EXIT_KICKED] = "kicked",
-		[HV_EXIT_OTHER] = "other", [HV_EXIT_FAIL] = "fail",
+		[HV_EXIT_PIO] = "pio",		 [HV_EXIT_MMIO] = "mmio",
+		[HV_EXIT_EOI] = "eoi",		 [HV_EXIT_HLT] = "hlt",
+		[HV_EXIT_SHUTDOWN] = "shutdown", [HV_EXIT_KICKED] = "kicked",
+		[HV_EXIT_OTHER] = "other",	 [HV_EXIT_FAIL] = "fail",
 	};
 	struct vm *vm = c->vm;
 	struct dev *d;
@@ -97,16 +98,20 @@ static void stats(struct ctl *c, struct buf *b)
 			n += atomic_load_explicit(&vm->vcpus[i].exits[k], memory_order_relaxed);
 		put_stat(b, names[k], n);
 	}
-	buf_addf(b, "}, \"messages\": %llu, \"unclaimed\": %llu, \"last_pause_ns\": %llu, \"uptime_ns\": %lld",
-		 (unsigned long long)vm->n_msi, (unsigned long long)vm->unclaimed,
-		 (unsigned long long)vm->last_pause_ns, (long long)(now_mono() - vm->created_at));
+	buf_addf(
+		b,
+		"}, \"messages\": %llu, \"unclaimed\": %llu, \"last_pause_ns\": %llu, \"uptime_ns\": %lld",
+		(unsigned long long)vm->n_msi, (unsigned long long)vm->unclaimed,
+		(unsigned long long)vm->last_pause_ns, (long long)(now_mono() - vm->created_at));
 	if (vm->console) {
 		struct console_stats s;
 
 		console_stats(vm->console, &s);
-		buf_addf(b, ", \"console\": {\"out\": %llu, \"lost\": %llu, \"in\": %llu, \"connects\": %llu}",
-			 (unsigned long long)s.out_bytes, (unsigned long long)s.lost_bytes,
-			 (unsigned long long)s.in_bytes, (unsigned long long)s.connects);
+		buf_addf(
+			b,
+			", \"console\": {\"out\": %llu, \"lost\": %llu, \"in\": %llu, \"connects\": %llu}",
+			(unsigned long long)s.out_bytes, (unsigned long long)s.lost_bytes,
+			(unsigned long long)s.in_bytes, (unsigned long long)s.connects);
 	}
 	buf_adds(b, ", \"devices\": {");
 	list_for_each_entry(d, &vm->devices, node) {
@@ -258,7 +263,8 @@ out:
 	return r < 0 ? r : 1; /* answered later, or already */
 }
 
-static int act(struct ctl *c, struct client *k, const struct request *q, struct buf *b, struct err **e)
+static int act(struct ctl *c, struct client *k, const struct request *q, struct buf *b,
+	       struct err **e)
 {
 	const char *verb = request_string(q, "verb"), *to;
 	struct vm *vm = c->vm;
@@ -285,7 +291,8 @@ static int act(struct ctl *c, struct client *k, const struct request *q, struct 
 			return vm_reset(vm, e);
 		if (strcmp(to, "snapshot") == 0)
 			return reset_to_snapshot(c, e);
-		return err_set(e, EINVAL, "request.fields", "reset goes \"to\": \"snapshot\", or nowhere");
+		return err_set(e, EINVAL, "request.fields",
+			       "reset goes \"to\": \"snapshot\", or nowhere");
 	}
 	if (strcmp(verb, "kill") == 0) {
 		loop_stop(vm->loop, 0);
@@ -357,7 +364,8 @@ static void on_connect(struct watch *w, uint32_t events)
 	c->n_clients++;
 }
 
-int ctl_new(struct vm *vm, const char *path, const struct buf *saved, struct ctl **ret, struct err **e)
+int ctl_new(struct vm *vm, const char *path, const struct buf *saved, struct ctl **ret,
+	    struct err **e)
 {
 	struct ctl *c = calloc(1, sizeof(*c));
 	int r;

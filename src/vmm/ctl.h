@@ -13,7 +13,8 @@ struct vm;
 
 /* fd: a listening socket (taken), or -1 with path.  saved: the state that a restored VM came from, for `reset`
  * {"to": "snapshot"}; NULL otherwise; borrowed. */
-int ctl_new(struct vm *vm, const char *path, const struct buf *saved, struct ctl **ret, struct err **e);
+int ctl_new(struct vm *vm, const char *path, const struct buf *saved, struct ctl **ret,
+	    struct err **e);
 void ctl_free(struct ctl *c); /* removes the socket file; NULL ok */
 
 /* The client: `strata-vmm ctl SOCKET VERB [JSON]`; prints the answer; returns the exit status. */

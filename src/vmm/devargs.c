@@ -21,19 +21,18 @@ struct devarg {
 
 static const char *const vhost_names[] = { "auto", "on", "off", NULL };
 
-static const struct opt disk_opts[] = {
-	OPT(struct devarg, path, STR, "path", 0, "P", ""),
-	OPT(struct devarg, format, STR, "format", 0, "F", ""),
-	OPT(struct devarg, serial, STR, "serial", 0, "S", ""),
-	OPT(struct devarg, id, STR, "id", 0, "ID", ""),
-	OPT(struct devarg, socket, STR, "socket", 0, "P", ""),
-	OPT(struct devarg, iops, U64, "iops", 0, "N", ""),
-	OPT(struct devarg, bps, SIZE, "bps", 0, "N", ""),
-	OPT(struct devarg, queues, U64, "queues", 0, "N", "", .max = VM_QUEUES_MAX),
-	OPT(struct devarg, readonly, FLAG, "readonly", 0, NULL, ""),
-	OPT(struct devarg, direct, FLAG, "direct", 0, NULL, ""),
-	OPT_END
-};
+static const struct opt disk_opts[] = { OPT(struct devarg, path, STR, "path", 0, "P", ""),
+					OPT(struct devarg, format, STR, "format", 0, "F", ""),
+					OPT(struct devarg, serial, STR, "serial", 0, "S", ""),
+					OPT(struct devarg, id, STR, "id", 0, "ID", ""),
+					OPT(struct devarg, socket, STR, "socket", 0, "P", ""),
+					OPT(struct devarg, iops, U64, "iops", 0, "N", ""),
+					OPT(struct devarg, bps, SIZE, "bps", 0, "N", ""),
+					OPT(struct devarg, queues, U64, "queues", 0, "N", "",
+					    .max = VM_QUEUES_MAX),
+					OPT(struct devarg, readonly, FLAG, "readonly", 0, NULL, ""),
+					OPT(struct devarg, direct, FLAG, "direct", 0, NULL, ""),
+					OPT_END };
 static const struct opt net_opts[] = {
 	OPT(struct devarg, tap, STR, "tap", 0, "IF", ""),
 	OPT(struct devarg, mac, STR, "mac", 0, "M", ""),
@@ -44,15 +43,12 @@ static const struct opt net_opts[] = {
 	OPT(struct devarg, vhost, ENUM, "vhost", 0, "W", "", .choices = vhost_names),
 	OPT_END
 };
-static const struct opt port_opts[] = {
-	OPT(struct devarg, name, STR, "name", 0, "N", ""),
-	OPT(struct devarg, socket, STR, "socket", 0, "P", ""),
-	OPT_END
-};
+static const struct opt port_opts[] = { OPT(struct devarg, name, STR, "name", 0, "N", ""),
+					OPT(struct devarg, socket, STR, "socket", 0, "P", ""),
+					OPT_END };
 static const struct opt vsock_opts[] = {
 	OPT(struct devarg, cid, U64, "cid", 0, "N", "", .min = 3, .max = 0xfffffffe),
-	OPT(struct devarg, socket, STR, "socket", 0, "P", ""),
-	OPT_END
+	OPT(struct devarg, socket, STR, "socket", 0, "P", ""), OPT_END
 };
 static const struct opt no_opts[] = { OPT_END };
 
@@ -78,7 +74,8 @@ static int parse_mac(const char *s, uint8_t mac[6], struct err **e)
 	unsigned int b[6];
 	char rest;
 
-	if (sscanf(s, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &rest) != 6)
+	if (sscanf(s, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
+		   &rest) != 6)
 		return err_set(e, EINVAL, "device.mac", "'%s' is not a MAC address", s);
 	if (b[0] & 1)
 		return err_set(e, EINVAL, "device.mac", "'%s' is a multicast address", s);
@@ -91,9 +88,15 @@ static int finish_disk(struct devarg *x, struct err **e)
 {
 	if (!x->path == !x->socket)
 		return err_set(e, EINVAL, "device.options", "give one of path= and socket=");
-	x->dev.disk = (struct vm_disk){ .path = x->path, .format = x->format, .serial = x->serial,
-		.socket = x->socket, .readonly = x->readonly, .direct = x->direct, .iops = x->iops,
-		.bps = x->bps, .queues = (unsigned int)x->queues };
+	x->dev.disk = (struct vm_disk){ .path = x->path,
+					.format = x->format,
+					.serial = x->serial,
+					.socket = x->socket,
+					.readonly = x->readonly,
+					.direct = x->direct,
+					.iops = x->iops,
+					.bps = x->bps,
+					.queues = (unsigned int)x->queues };
 	if (x->serial && strlen(x->serial) > 20)
 		return err_set(e, EINVAL, "device.serial", "a serial has at most 20 characters");
 	return 0;
@@ -103,9 +106,12 @@ static int finish_net(struct devarg *x, struct err **e)
 {
 	if (!x->tap == !x->socket)
 		return err_set(e, EINVAL, "device.options", "give one of tap= and socket=");
-	x->dev.net = (struct vm_net){ .tap = x->tap, .socket = x->socket,
-		.queues = (unsigned int)x->queues, .mtu = (uint16_t)x->mtu,
-		.vhost = (enum vm_net_vhost)x->vhost, .has_mac = x->mac != NULL };
+	x->dev.net = (struct vm_net){ .tap = x->tap,
+				      .socket = x->socket,
+				      .queues = (unsigned int)x->queues,
+				      .mtu = (uint16_t)x->mtu,
+				      .vhost = (enum vm_net_vhost)x->vhost,
+				      .has_mac = x->mac != NULL };
 	for (unsigned int i = 0; i < VM_QUEUES_MAX; i++)
 		x->dev.net.fd[i] = -1;
 	return x->mac ? parse_mac(x->mac, x->dev.net.mac, e) : 0;
@@ -139,7 +145,8 @@ static int parse_ports(struct devargs *a, struct err **e)
 	struct devarg *first = NULL;
 
 	for (size_t i = 0; i < a->port.n; i++) {
-		struct devarg *x = append(a, first ? NULL : "virtio-console", port_opts, "console", 0);
+		struct devarg *x =
+			append(a, first ? NULL : "virtio-console", port_opts, "console", 0);
 		struct vm_console *c;
 		int r = x ? opt_parse_kv(port_opts, x, a->port.v[i], e) : no_memory(e);
 
@@ -154,7 +161,8 @@ static int parse_ports(struct devargs *a, struct err **e)
 		if (c->n_ports == ARRAY_SIZE(c->port))
 			return err_set(e, EINVAL, "device.options", "--port: at most %zu ports",
 				       ARRAY_SIZE(c->port) - 1);
-		c->port[c->n_ports++] = (struct vm_console_port){ .name = x->name, .socket = x->socket };
+		c->port[c->n_ports++] =
+			(struct vm_console_port){ .name = x->name, .socket = x->socket };
 	}
 	return 0;
 }

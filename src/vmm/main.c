@@ -23,31 +23,38 @@
 enum { EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_RESET, EXIT_PANIC };
 
 struct args {
-	char *kernel, *initrd, *append, *firmware, *name, *console, *ctl, *restore, *incoming, *share;
+	char *kernel, *initrd, *append, *firmware, *name, *console, *ctl, *restore, *incoming,
+		*share;
 	uint64_t cpus, memory;
 	bool hugepages, shared_memory, no_reboot, test_devices, paused;
 	struct devargs dev;
 };
 
-
 static const struct opt run_opts[] = {
-	OPT(struct args, kernel, STR, "kernel", 0, "FILE", "bzImage, ELF (PVH, multiboot, bare) or flat payload"),
-	OPT(struct args, initrd, STR, "initrd", 0, "FILE", "initial RAM disk (multiboot: the module)"),
+	OPT(struct args, kernel, STR, "kernel", 0, "FILE",
+	    "bzImage, ELF (PVH, multiboot, bare) or flat payload"),
+	OPT(struct args, initrd, STR, "initrd", 0, "FILE",
+	    "initial RAM disk (multiboot: the module)"),
 	OPT(struct args, append, STR, "append", 0, "TEXT", "kernel command line"),
-	OPT(struct args, firmware, STR, "firmware", 0, "FILE", "firmware image, instead of a kernel"),
+	OPT(struct args, firmware, STR, "firmware", 0, "FILE",
+	    "firmware image, instead of a kernel"),
 	OPT(struct args, cpus, U64, "cpus", 0, "N", "virtual CPUs", .min = 1, .max = VM_CPUS_MAX),
-	OPT(struct args, memory, SIZE, "memory", 0, "SIZE", "guest memory", .min = MIB, .max = 64 * TIB),
+	OPT(struct args, memory, SIZE, "memory", 0, "SIZE", "guest memory", .min = MIB,
+	    .max = 64 * TIB),
 	OPT(struct args, name, STR, "name", 0, "NAME", "name of the vm"),
 	DEVARGS_OPTS(struct args, dev),
 	OPT(struct args, share, STR, "share", 0, "tag=T,path=DIR", "not in this release"),
-	OPT(struct args, console, STR, "console", 0, "stdio|socket:PATH|none", "where the serial port goes"),
+	OPT(struct args, console, STR, "console", 0, "stdio|socket:PATH|none",
+	    "where the serial port goes"),
 	OPT(struct args, ctl, STR, "ctl", 0, "SOCKET", "listen for control here"),
 	OPT(struct args, hugepages, FLAG, "hugepages", 0, NULL, "guest memory of 2 MiB pages"),
-	OPT(struct args, shared_memory, FLAG, "shared-memory", 0, NULL, "guest memory that vhost-user can map"),
+	OPT(struct args, shared_memory, FLAG, "shared-memory", 0, NULL,
+	    "guest memory that vhost-user can map"),
 	OPT(struct args, restore, STR, "restore", 0, "DIR", "go on from a snapshot"),
 	OPT(struct args, incoming, STR, "incoming", 0, "FROM", "not in this release"),
 	OPT(struct args, paused, FLAG, "paused", 0, NULL, "do not run before `ctl resume`"),
-	OPT(struct args, no_reboot, FLAG, "no-reboot", 0, NULL, "end with status 3 when the guest resets"),
+	OPT(struct args, no_reboot, FLAG, "no-reboot", 0, NULL,
+	    "end with status 3 when the guest resets"),
 	OPT(struct args, test_devices, FLAG, "test-devices", 0, NULL, "exit port 0xf4 and fw_cfg"),
 	OPT_END
 };
@@ -109,20 +116,24 @@ static int check_args(const struct args *a, struct err **e)
 	unsigned int ways = (a->kernel != NULL) + (a->firmware != NULL) + (a->restore != NULL);
 
 	if (a->incoming)
-		return err_set(e, ENOTSUP, "vmm.later", "--incoming: this release has no live migration");
+		return err_set(e, ENOTSUP, "vmm.later",
+			       "--incoming: this release has no live migration");
 	if (a->share)
 		return err_set(e, ENOTSUP, "vmm.later", "--share: this release has no virtio-fs");
 	if (ways != 1)
-		return err_set(e, EINVAL, "vmm.usage", "give one of --kernel, --firmware and --restore");
+		return err_set(e, EINVAL, "vmm.usage",
+			       "give one of --kernel, --firmware and --restore");
 	if (!a->kernel && (a->initrd || a->append))
 		return err_set(e, EINVAL, "vmm.usage", "--initrd and --append go with --kernel");
 	if (a->memory % MIB)
 		return err_set(e, EINVAL, "vmm.usage", "--memory must be whole MiB");
 	if (a->hugepages && a->memory % (2 * MIB))
-		return err_set(e, EINVAL, "vmm.usage", "--memory must be a multiple of 2M with --hugepages");
-	if (a->restore && (a->hugepages || a->shared_memory))
 		return err_set(e, EINVAL, "vmm.usage",
-			       "a restored vm's memory is the snapshot's: no --hugepages, no --shared-memory");
+			       "--memory must be a multiple of 2M with --hugepages");
+	if (a->restore && (a->hugepages || a->shared_memory))
+		return err_set(
+			e, EINVAL, "vmm.usage",
+			"a restored vm's memory is the snapshot's: no --hugepages, no --shared-memory");
 	return 0;
 }
 
@@ -130,11 +141,22 @@ static int start(struct args *a, struct run *run, struct buf *state, struct snap
 		 struct err **e)
 {
 	struct vm_config cfg = {
-		.name = a->name, .hv = &hv_kvm, .kvm_fd = -1, .memory_fd = -1,
-		.n_cpus = (unsigned int)a->cpus, .memory = a->memory, .io_threads = 1,
-		.backing = a->hugepages ? GMEM_HUGE : a->shared_memory ? GMEM_SHARED : GMEM_ANON,
-		.kernel = a->kernel, .initrd = a->initrd, .append = a->append, .firmware = a->firmware,
-		.no_reboot = a->no_reboot, .test_devices = a->test_devices,
+		.name = a->name,
+		.hv = &hv_kvm,
+		.kvm_fd = -1,
+		.memory_fd = -1,
+		.n_cpus = (unsigned int)a->cpus,
+		.memory = a->memory,
+		.io_threads = 1,
+		.backing = a->hugepages	      ? GMEM_HUGE
+			   : a->shared_memory ? GMEM_SHARED
+					      : GMEM_ANON,
+		.kernel = a->kernel,
+		.initrd = a->initrd,
+		.append = a->append,
+		.firmware = a->firmware,
+		.no_reboot = a->no_reboot,
+		.test_devices = a->test_devices,
 	};
 	int r = 0;
 

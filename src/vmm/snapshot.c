@@ -18,9 +18,9 @@
 #include "vmm/snapshot.h"
 #include "vmm/vcpu.h"
 
-#define ARCH      "x86_64"
+#define ARCH	  "x86_64"
 #define STATE_MAX (64U * 1024 * 1024)
-#define STR_MAX   65536
+#define STR_MAX	  65536
 
 /* -- machine -- */
 
@@ -125,8 +125,9 @@ int snapshot_save(struct vm *vm, struct buf *state, struct err **e)
 		v->xsave = (struct save_blob){ v->s.xsave, v->s.xsave_len };
 		v->msrs = (struct save_blob){ v->s.msrs,
 					      (uint32_t)(v->s.n_msrs * sizeof(v->s.msrs[0])) };
-		v->cpuid = (struct save_blob){ vm->cpuid[i].e,
-					       (uint32_t)(vm->cpuid[i].n * sizeof(vm->cpuid[i].e[0])) };
+		v->cpuid = (struct save_blob){
+			vm->cpuid[i].e, (uint32_t)(vm->cpuid[i].n * sizeof(vm->cpuid[i].e[0]))
+		};
 		r = save_section(state, id, &vcpu_save, v, e);
 	}
 	if (r == 0)
@@ -145,7 +146,8 @@ static bool is_zero(const uint8_t *p)
 	const uint64_t *w = (const uint64_t *)(const void *)p;
 
 	for (unsigned int i = 0; i < GMEM_PAGE / 8; i += 8)
-		if (w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] | w[i + 7])
+		if (w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] |
+		    w[i + 7])
 			return false;
 	return true;
 }
@@ -237,10 +239,14 @@ int snapshot_write(struct vm *vm, const char *dir, const struct buf *state, stru
 	_cleanup_(buf_done) struct buf b = { 0 };
 	_cleanup_(closep) int dirfd = -1, memory_fd = -1;
 	struct saved_machine s = {
-		.m = { .n_cpus = vm->cfg.n_cpus, .memory = vm->cfg.memory,
-		       .boot_kind = boot_kind(vm->boot), .test_devices = vm->cfg.test_devices },
-		.kernel = blob_of(vm->cfg.kernel), .initrd = blob_of(vm->cfg.initrd),
-		.append = blob_of(vm->cfg.append), .firmware = blob_of(vm->cfg.firmware),
+		.m = { .n_cpus = vm->cfg.n_cpus,
+		       .memory = vm->cfg.memory,
+		       .boot_kind = boot_kind(vm->boot),
+		       .test_devices = vm->cfg.test_devices },
+		.kernel = blob_of(vm->cfg.kernel),
+		.initrd = blob_of(vm->cfg.initrd),
+		.append = blob_of(vm->cfg.append),
+		.firmware = blob_of(vm->cfg.firmware),
 	};
 	int r;
 
@@ -250,7 +256,8 @@ int snapshot_write(struct vm *vm, const char *dir, const struct buf *state, stru
 	if (dirfd < 0)
 		return err_sys(e, errno, "open the folder '%s'", dir);
 	if (faccessat(dirfd, "machine", F_OK, 0) == 0)
-		return err_set(e, EEXIST, "snapshot.exists", "there is a snapshot in '%s' already", dir);
+		return err_set(e, EEXIST, "snapshot.exists", "there is a snapshot in '%s' already",
+			       dir);
 	r = write_memory(vm, dirfd, &s, e);
 	if (r == 0)
 		r = file_write_atomic(dirfd, "state", state->s, state->len, 0600, e);
@@ -298,7 +305,8 @@ static int verify_memory(int fd, const struct snapshot_machine *m, struct err **
 			uint8_t page[GMEM_PAGE] __attribute__((aligned(8)));
 
 			if (pread_all(fd, page, sizeof(page), at) < 0)
-				return err_set(e, EINVAL, "snapshot.cut", "the memory file cannot be read");
+				return err_set(e, EINVAL, "snapshot.cut",
+					       "the memory file cannot be read");
 			if (is_zero(page))
 				continue;
 			crc = page_crc(crc, (uint64_t)at / GMEM_PAGE, page);
@@ -306,9 +314,10 @@ static int verify_memory(int fd, const struct snapshot_machine *m, struct err **
 		}
 	}
 	if (crc != m->memory_crc || pages != m->memory_pages)
-		return err_set(e, EINVAL, "snapshot.altered",
-			       "the memory file (%llu MiB) is not the one that was saved: its checksum differs",
-			       (unsigned long long)(size / MIB));
+		return err_set(
+			e, EINVAL, "snapshot.altered",
+			"the memory file (%llu MiB) is not the one that was saved: its checksum differs",
+			(unsigned long long)(size / MIB));
 	return 0;
 }
 
@@ -327,13 +336,13 @@ int snapshot_open(const char *dir, struct snapshot_machine *ret, int *memory_fd,
 	r = file_read(dirfd, "machine", STATE_MAX, &b, e);
 	if (r == 0)
 		r = load_stream(b.s, b.len, ARCH, find_machine, &s, e);
-	if (r == 0 && (string_of(&s.kernel, &s.m.kernel) < 0 || string_of(&s.initrd, &s.m.initrd) < 0 ||
-		       string_of(&s.append, &s.m.append) < 0 ||
-		       string_of(&s.firmware, &s.m.firmware) < 0))
+	if (r == 0 &&
+	    (string_of(&s.kernel, &s.m.kernel) < 0 || string_of(&s.initrd, &s.m.initrd) < 0 ||
+	     string_of(&s.append, &s.m.append) < 0 || string_of(&s.firmware, &s.m.firmware) < 0))
 		r = err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
-	if (r == 0 && (s.m.n_cpus == 0 || s.m.n_cpus > VM_CPUS_MAX || s.m.memory == 0 ||
-		       s.m.memory % MIB || s.m.memory > 64 * TIB || s.m.rom_size % GMEM_PAGE ||
-		       s.m.rom_size > 32 * MIB))
+	if (r == 0 &&
+	    (s.m.n_cpus == 0 || s.m.n_cpus > VM_CPUS_MAX || s.m.memory == 0 || s.m.memory % MIB ||
+	     s.m.memory > 64 * TIB || s.m.rom_size % GMEM_PAGE || s.m.rom_size > 32 * MIB))
 		r = err_set(e, EINVAL, "snapshot.machine", "the machine makes no sense");
 	if (r == 0)
 		r = file_read(dirfd, "state", STATE_MAX, state, e);
@@ -398,7 +407,8 @@ static int find_target(void *arg, const char *id, const char *name, struct save_
 	return 0;
 }
 
-static int load_vcpu(struct vm *vm, unsigned int i, struct saved_vcpu *v, bool fresh, struct err **e)
+static int load_vcpu(struct vm *vm, unsigned int i, struct saved_vcpu *v, bool fresh,
+		     struct err **e)
 {
 	struct x86_cpuid *id = &vm->cpuid[i];
 	int r;

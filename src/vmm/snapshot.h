@@ -23,11 +23,12 @@ struct snapshot_machine {
 	uint32_t n_cpus;
 	uint64_t memory;
 	uint32_t boot_kind;
-	uint64_t rom_size;      /* firmware and generation id page; 0: none */
+	uint64_t rom_size; /* firmware and generation id page; 0: none */
 	bool test_devices;
 	uint32_t memory_crc;
-	uint64_t memory_pages;  /* pages that are not all zero */
-	char *kernel, *initrd, *append, *firmware; /* for a guest reset later; "" where there was none */
+	uint64_t memory_pages; /* pages that are not all zero */
+	char *kernel, *initrd, *append,
+		*firmware; /* for a guest reset later; "" where there was none */
 };
 void snapshot_machine_done(struct snapshot_machine *m);
 

@@ -97,8 +97,9 @@ int boot_open(const struct vm_config *cfg, struct boot_info **ret, struct err **
 		b->kind = (enum kind)cfg->restore_kind;
 		b->unopened = true;
 		r = cfg->restore_kind > KIND_FIRMWARE ||
-				    (b->kind == KIND_FIRMWARE) != (cfg->restore_rom != 0) ?
-			    err_set(e, EINVAL, "snapshot.machine", "an unknown kind of boot") : 0;
+				    (b->kind == KIND_FIRMWARE) != (cfg->restore_rom != 0)
+			    ? err_set(e, EINVAL, "snapshot.machine", "an unknown kind of boot")
+			    : 0;
 	} else {
 		r = open_all(cfg, b, e);
 	}
@@ -559,7 +560,8 @@ int boot_load(struct vm *vm, struct err **e)
 		int r = open_all(&vm->cfg, vm->boot, e);
 
 		if (r == 0 && vm->boot->kind != was)
-			r = err_set(e, EINVAL, "boot.changed", "the boot image is of another kind now");
+			r = err_set(e, EINVAL, "boot.changed",
+				    "the boot image is of another kind now");
 		if (r < 0)
 			return err_wrap(e, r, "reset a restored vm");
 		vm->boot->unopened = false;

@@ -92,7 +92,7 @@ int x86_setup_vcpus(struct vm *vm, struct err **e)
 		vm->cpuid = calloc(vm->n_vcpus, sizeof(*vm->cpuid));
 	mine = vm->cpuid;
 	r = mine ? vm->hv->ops->cpuid_supported(vm->hv, &base, e)
-		     : err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
+		 : err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
 
 	for (unsigned int i = 0; r == 0 && i < vm->n_vcpus; i++, mine++) {
 		struct hv_vcpu *c = vm->vcpus[i].hv;
@@ -270,7 +270,8 @@ static const struct kvm_cpuid_entry2 *leaf(const struct x86_cpuid *t, uint32_t f
 	return &none;
 }
 
-int x86_cpuid_compatible(const struct x86_cpuid *saved, const struct x86_cpuid *here, struct err **e)
+int x86_cpuid_compatible(const struct x86_cpuid *saved, const struct x86_cpuid *here,
+			 struct err **e)
 {
 	/* Leaves of feature bits, and which of their registers hold them. */
 	static const struct {
@@ -292,15 +293,18 @@ int x86_cpuid_compatible(const struct x86_cpuid *saved, const struct x86_cpuid *
 
 		a = leaf(saved, features[i].function);
 		b = leaf(here, features[i].function);
-		gone = (features[i].eax ? a->eax & ~b->eax : 0) | (features[i].ebx ? a->ebx & ~b->ebx : 0) |
-		       (features[i].ecx ? a->ecx & ~b->ecx : 0) | (features[i].edx ? a->edx & ~b->edx : 0);
+		gone = (features[i].eax ? a->eax & ~b->eax : 0) |
+		       (features[i].ebx ? a->ebx & ~b->ebx : 0) |
+		       (features[i].ecx ? a->ecx & ~b->ecx : 0) |
+		       (features[i].edx ? a->edx & ~b->edx : 0);
 		/* OSXSAVE and OSPKE mirror the guest's CR4 */
 		if (features[i].function == 1)
 			gone &= ~(1U << 27);
 		if (gone)
-			return err_set(e, ENOTSUP, "snapshot.cpu",
-				       "saved on another CPU: this one lacks features 0x%x of CPUID leaf 0x%x",
-				       gone, features[i].function);
+			return err_set(
+				e, ENOTSUP, "snapshot.cpu",
+				"saved on another CPU: this one lacks features 0x%x of CPUID leaf 0x%x",
+				gone, features[i].function);
 	}
 	return 0;
 }
