@@ -1,5 +1,5 @@
-/* System calls of the mount API; see mountapi.h. */
-#include "sys/mountapi.h"
+/* System calls of the mount API; see mount.h. */
+#include "sys/mount.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,8 +49,7 @@ int sys_fsmount(int fsfd, unsigned int attr)
 	return ret(syscall(SYS_fsmount, fsfd, FSMOUNT_CLOEXEC, attr));
 }
 
-int sys_mount_setattr(int dirfd, const char *path, unsigned int flags,
-		      const struct sys_mount_attr *attr)
+int sys_mount_setattr(int dirfd, const char *path, unsigned int flags, const struct sys_mount_attr *attr)
 {
 	return ret(syscall(SYS_mount_setattr, dirfd, path, flags, attr, sizeof(*attr)));
 }

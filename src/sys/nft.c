@@ -1,0 +1,206 @@
+/* nftables, see nft.h. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <net/if.h>
+#include <nftables/libnftables.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/str.h"
+#include "sys/netns.h"
+#include "sys/nft.h"
+
+struct nft {
+	struct nft_ctx *ctx;
+	struct nl nl;
+};
+
+int nft_open(int netns_fd, struct nft **ret, struct err **e)
+{
+	_cleanup_(nft_closep) struct nft *n = calloc(1, sizeof(*n));
+	struct netns_saved saved = { .fd = -1 };
+	int r = 0;
+
+	if (!n)
+		return err_sys(e, ENOMEM, "open nftables");
+	if (netns_fd >= 0)
+		r = netns_enter(netns_fd, &saved, e);
+	if (r < 0)
+		return r;
+	n->ctx = nft_ctx_new(NFT_CTX_DEFAULT); /* opens its socket here and now */
+	if (n->ctx)
+		r = nl_open(&n->nl, NETLINK_NETFILTER, e);
+	if (saved.fd >= 0)
+		netns_leave(&saved);
+	if (!n->ctx)
+		return err_sys(e, ENOMEM, "open nftables");
+	if (r < 0)
+		return r;
+	nft_ctx_buffer_output(n->ctx);
+	nft_ctx_buffer_error(n->ctx);
+	*ret = TAKE(n);
+	return 0;
+}
+
+void nft_close(struct nft *n)
+{
+	if (!n)
+		return;
+	if (n->ctx)
+		nft_ctx_free(n->ctx);
+	nl_close(&n->nl);
+	free(n);
+}
+
+/* nft's complaint without its drawing of the place: the first line. */
+static int complain(struct nft *n, struct err **e)
+{
+	const char *s = nft_ctx_get_error_buffer(n->ctx), *end = strchr(s, '\n');
+	int len = end ? (int)(end - s) : (int)strlen(s);
+	int num = errno > 0 ? errno : EINVAL;
+
+	return err_set(e, num, "net.nft", "nftables: %.*s", len, len ? s : strerror(num));
+}
+
+int nft_run(struct nft *n, const char *commands, struct err **e)
+{
+	errno = 0;
+	nft_ctx_output_set_flags(n->ctx, 0);
+	return nft_run_cmd_from_buffer(n->ctx, commands) == 0 ? 0 : complain(n, e);
+}
+
+int nft_read(struct nft *n, const char *commands, bool json, struct buf *out, struct err **e)
+{
+	errno = 0;
+	nft_ctx_output_set_flags(n->ctx, json ? NFT_CTX_OUTPUT_JSON : 0);
+	if (nft_run_cmd_from_buffer(n->ctx, commands) != 0)
+		return complain(n, e);
+	if (buf_adds(out, nft_ctx_get_output_buffer(n->ctx)) < 0)
+		return err_sys(e, ENOMEM, "read nftables");
+	return 0;
+}
+
+static struct nlmsghdr *put(struct nl_batch *b, uint16_t type, unsigned int flags, uint8_t family,
+			    uint16_t res_id)
+{
+	struct nlmsghdr *h = nl_msg(b, type, flags);
+	struct nfgenmsg *g;
+
+	if (!h)
+		return NULL;
+	g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
+	g->nfgen_family = family;
+	g->version = NFNETLINK_V0;
+	g->res_id = htons(res_id);
+	return h;
+}
+
+static int got_gen(const struct nlmsghdr *h, void *arg)
+{
+	const struct nlattr *a;
+
+	mnl_attr_for_each(a, h, sizeof(struct nfgenmsg))
+		if (mnl_attr_get_type(a) == NFTA_GEN_ID)
+			*(uint32_t *)arg = ntohl(mnl_attr_get_u32(a));
+	return 0;
+}
+
+int nft_generation(struct nft *n, uint32_t *ret, struct err **e)
+{
+	_cleanup_(nl_batch_done) struct nl_batch b = { 0 };
+
+	if (!put(&b, (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETGEN, 0, AF_UNSPEC, 0))
+		return err_sys(e, ENOMEM, "nftables generation");
+	return nl_query(&n->nl, &b, got_gen, ret, e);
+}
+
+static uint8_t add_field(uint8_t *to, uint8_t at, const void *field, size_t len)
+{
+	size_t padded = ALIGN_UP(len, (size_t)4);
+
+	if (at + padded > NFT_KEY_MAX)
+		abort(); /* our own sets are narrower */
+	memset(to + at, 0, padded);
+	memcpy(to + at, field, len);
+	return (uint8_t)(at + padded);
+}
+
+void nft_key(struct nft_elem *el, const void *field, size_t len)
+{
+	el->key_len = add_field(el->key, el->key_len, field, len);
+}
+
+void nft_key_ifname(struct nft_elem *el, const char *name)
+{
+	char field[IFNAMSIZ] = { 0 };
+
+	memcpy(field, name, MIN(strlen(name), sizeof(field) - 1));
+	nft_key(el, field, sizeof(field));
+}
+
+void nft_data(struct nft_elem *el, const void *field, size_t len)
+{
+	el->data_len = add_field(el->data, el->data_len, field, len);
+}
+
+int nft_put_elem(struct nft_batch *b, const struct nft_elem *el, bool add)
+{
+	struct nlattr *list, *item, *key, *data, *v;
+	struct nlmsghdr *h;
+	uint16_t msg = add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM;
+
+	if (b->n == 0 && !put(&b->nl, NFNL_MSG_BATCH_BEGIN, NL_NOACK, AF_UNSPEC, NFNL_SUBSYS_NFTABLES))
+		return -ENOMEM;
+	h = put(&b->nl, (uint16_t)((NFNL_SUBSYS_NFTABLES << 8) | msg), add ? NLM_F_CREATE : 0, el->family, 0);
+	if (!h)
+		return -ENOMEM;
+	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, el->table);
+	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, el->set);
+	list = mnl_attr_nest_start(h, NFTA_SET_ELEM_LIST_ELEMENTS);
+	item = mnl_attr_nest_start(h, NFTA_LIST_ELEM);
+	key = mnl_attr_nest_start(h, NFTA_SET_ELEM_KEY);
+	mnl_attr_put(h, NFTA_DATA_VALUE, el->key_len, el->key);
+	mnl_attr_nest_end(h, key);
+	if (add && (el->jump || el->map_verdict || el->data_len)) {
+		data = mnl_attr_nest_start(h, NFTA_SET_ELEM_DATA);
+		if (el->data_len) {
+			mnl_attr_put(h, NFTA_DATA_VALUE, el->data_len, el->data);
+		} else {
+			v = mnl_attr_nest_start(h, NFTA_DATA_VERDICT);
+			mnl_attr_put_u32(h, NFTA_VERDICT_CODE,
+					 htonl((uint32_t)(el->jump ? NFT_JUMP : el->verdict)));
+			if (el->jump)
+				mnl_attr_put_strz(h, NFTA_VERDICT_CHAIN, el->jump);
+			mnl_attr_nest_end(h, v);
+		}
+		mnl_attr_nest_end(h, data);
+	}
+	mnl_attr_nest_end(h, item);
+	mnl_attr_nest_end(h, list);
+	b->n++;
+	return 0;
+}
+
+int nft_commit(struct nft *n, struct nft_batch *b, struct err **e)
+{
+	int r;
+
+	if (b->n == 0)
+		return 0;
+	if (!put(&b->nl, NFNL_MSG_BATCH_END, NL_NOACK, AF_UNSPEC, NFNL_SUBSYS_NFTABLES))
+		r = err_sys(e, ENOMEM, "nftables");
+	else
+		r = nl_send(&n->nl, &b->nl, NULL, e);
+	nl_batch_clear(&b->nl);
+	b->n = 0;
+	return r < 0 ? err_wrap(e, r, "nftables elements") : 0;
+}
+
+void nft_batch_done(struct nft_batch *b)
+{
+	nl_batch_done(&b->nl);
+	b->n = 0;
+}

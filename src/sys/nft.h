@@ -1,0 +1,57 @@
+/* nftables, in the namespace where nft_open() ran: whole rulesets as text in one transaction (libnftables), and
+ * single set elements as netlink messages, because a text transaction first reads back what is there, which
+ * costs more with every port, and an element change does not.
+ *
+ * Thread: one at a time. */
+#ifndef SYS_NFT_H
+#define SYS_NFT_H
+
+#include "base/buf.h"
+#include "sys/netlink.h"
+
+struct nft; /* one namespace's nftables */
+
+/* netns_fd -1: the thread's own namespace. */
+int nft_open(int netns_fd, struct nft **ret, struct err **e);
+void nft_close(struct nft *n);
+DEFINE_CLEANUP(struct nft *, nft_close);
+
+/* Run the commands in one transaction: all or none.  -errno with nft's own complaint. */
+int nft_run(struct nft *n, const char *commands, struct err **e);
+/* The same, and what it prints (list ...), appended to out; json: as libnftables-json(5). */
+int nft_read(struct nft *n, const char *commands, bool json, struct buf *out, struct err **e);
+
+/* The number of the ruleset's last change by anybody; to notice what others did. */
+int nft_generation(struct nft *n, uint32_t *ret, struct err **e);
+
+/* ---- elements ---- */
+
+#define NFT_KEY_MAX 64
+
+struct nft_elem {
+	uint8_t family; /* NFPROTO_BRIDGE, NFPROTO_INET */
+	const char *table, *set;
+	uint8_t key[NFT_KEY_MAX]; /* as the kernel keeps it: every field padded to 4 bytes */
+	uint8_t key_len;
+	const char *jump; /* verdict maps: chain to jump to, or */
+	int verdict;      /* with jump NULL and map_verdict: NF_ACCEPT, NF_DROP */
+	bool map_verdict;
+	uint8_t data[NFT_KEY_MAX]; /* other maps: the value */
+	uint8_t data_len;          /* 0: none */
+};
+
+/* Fields of keys and values, in their order; multi-byte numbers come in network order. */
+void nft_key(struct nft_elem *el, const void *field, size_t len);
+void nft_key_ifname(struct nft_elem *el, const char *name);
+void nft_data(struct nft_elem *el, const void *field, size_t len);
+
+struct nft_batch { /* zero-initialise */
+	struct nl_batch nl;
+	size_t n;
+};
+int nft_put_elem(struct nft_batch *b, const struct nft_elem *el, bool add);
+/* All or none.  Adding what is there is fine; removing what is not there refuses the whole batch. */
+int nft_commit(struct nft *n, struct nft_batch *b, struct err **e);
+void nft_batch_done(struct nft_batch *b);
+
+#endif
