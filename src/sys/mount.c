@@ -49,7 +49,8 @@ int sys_fsmount(int fsfd, unsigned int attr)
 	return ret(syscall(SYS_fsmount, fsfd, FSMOUNT_CLOEXEC, attr));
 }
 
-int sys_mount_setattr(int dirfd, const char *path, unsigned int flags, const struct sys_mount_attr *attr)
+int sys_mount_setattr(int dirfd, const char *path, unsigned int flags,
+		      const struct sys_mount_attr *attr)
 {
 	return ret(syscall(SYS_mount_setattr, dirfd, path, flags, attr, sizeof(*attr)));
 }

@@ -28,7 +28,7 @@
 #define MOVE_MOUNT_T_EMPTY_PATH 0x00000040
 #endif
 #ifndef FSOPEN_CLOEXEC
-#define FSOPEN_CLOEXEC 1
+#define FSOPEN_CLOEXEC	1
 #define FSMOUNT_CLOEXEC 1
 #endif
 #ifndef MOUNT_ATTR_RDONLY
@@ -53,10 +53,10 @@
 #endif
 
 enum sys_fsconfig { /* as in linux/mount.h, whose header cannot be included beside sys/mount.h */
-	SYS_FSCONFIG_FLAG = 0,
-	SYS_FSCONFIG_STRING = 1,
-	SYS_FSCONFIG_CREATE = 6,
-	SYS_FSCONFIG_RECONFIGURE = 7,
+		    SYS_FSCONFIG_FLAG = 0,
+		    SYS_FSCONFIG_STRING = 1,
+		    SYS_FSCONFIG_CREATE = 6,
+		    SYS_FSCONFIG_RECONFIGURE = 7,
 };
 
 struct sys_mount_attr {
@@ -65,11 +65,12 @@ struct sys_mount_attr {
 
 /* All return a descriptor (close-on-exec) or 0, or -errno. */
 int sys_open_tree(int dirfd, const char *path, unsigned int flags);
-int sys_move_mount(int from_fd, int to_fd);             /* both by descriptor */
+int sys_move_mount(int from_fd, int to_fd); /* both by descriptor */
 int sys_fsopen(const char *fstype);
 int sys_fsconfig(int fsfd, enum sys_fsconfig cmd, const char *key, const char *value);
 int sys_fsmount(int fsfd, unsigned int attr);
-int sys_mount_setattr(int dirfd, const char *path, unsigned int flags, const struct sys_mount_attr *attr);
+int sys_mount_setattr(int dirfd, const char *path, unsigned int flags,
+		      const struct sys_mount_attr *attr);
 int sys_pivot_root(const char *new_root, const char *put_old);
 /* What the file system itself said about the last failure on fsfd; "" when it said nothing. */
 const char *sys_fs_message(int fsfd, char *buf, size_t len);

@@ -84,7 +84,8 @@ struct nlmsghdr *nl_msg(struct nl_batch *b, uint16_t type, unsigned int flags)
 	memset(b->b.s + b->b.len, 0, NL_MSG_MAX);
 	h = mnl_nlmsg_put_header(b->b.s + b->b.len);
 	h->nlmsg_type = type;
-	h->nlmsg_flags = (uint16_t)((flags & ~NL_NOACK) | NLM_F_REQUEST | (flags & NL_NOACK ? 0 : NLM_F_ACK));
+	h->nlmsg_flags = (uint16_t)((flags & ~NL_NOACK) | NLM_F_REQUEST |
+				    (flags & NL_NOACK ? 0 : NLM_F_ACK));
 	b->open = b->b.len;
 	b->started = true;
 	if (!(flags & NL_NOACK))
@@ -117,9 +118,8 @@ static const char *ext_ack_text(const struct nlmsghdr *h)
 		return NULL;
 	if (!(h->nlmsg_flags & NLM_F_CAPPED))
 		skip += NLMSG_ALIGN(m->msg.nlmsg_len) - sizeof(struct nlmsghdr);
-	mnl_attr_for_each(a, h, skip)
-		if (mnl_attr_get_type(a) == NLMSGERR_ATTR_MSG)
-			return mnl_attr_get_str(a);
+	mnl_attr_for_each(a, h, skip) if (mnl_attr_get_type(a) ==
+					  NLMSGERR_ATTR_MSG) return mnl_attr_get_str(a);
 	return NULL;
 }
 

@@ -26,8 +26,8 @@ void nl_close(struct nl *n); /* closed or zeroed: no effect */
 /* Requests collected for one send.  Zero-initialise, end with nl_batch_done(). */
 struct nl_batch {
 	struct buf b;
-	size_t open;     /* offset of the message being built; SIZE_MAX: none */
-	unsigned int n;  /* messages that will be answered */
+	size_t open;	/* offset of the message being built; SIZE_MAX: none */
+	unsigned int n; /* messages that will be answered */
 	bool started;
 };
 

@@ -122,7 +122,8 @@ int netns_open(const char *name, int *ret, struct err **e)
 	if (fstatfs(fd, &fs) < 0)
 		return err_sys(e, errno, "stat %s", path);
 	if (fs.f_type != NSFS_MAGIC)
-		return err_set(e, ENOENT, "net.netns", "%s is a plain file, not a network namespace", path);
+		return err_set(e, ENOENT, "net.netns",
+			       "%s is a plain file, not a network namespace", path);
 	*ret = TAKE_FD(fd);
 	return 0;
 }
@@ -159,5 +160,6 @@ bool netns_same(int a, int b)
 {
 	struct stat x, y;
 
-	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
 }

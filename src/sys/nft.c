@@ -102,9 +102,8 @@ static int got_gen(const struct nlmsghdr *h, void *arg)
 {
 	const struct nlattr *a;
 
-	mnl_attr_for_each(a, h, sizeof(struct nfgenmsg))
-		if (mnl_attr_get_type(a) == NFTA_GEN_ID)
-			*(uint32_t *)arg = ntohl(mnl_attr_get_u32(a));
+	mnl_attr_for_each(a, h, sizeof(struct nfgenmsg)) if (mnl_attr_get_type(a) == NFTA_GEN_ID) *
+		(uint32_t *)arg = ntohl(mnl_attr_get_u32(a));
 	return 0;
 }
 
@@ -152,9 +151,11 @@ int nft_put_elem(struct nft_batch *b, const struct nft_elem *el, bool add)
 	struct nlmsghdr *h;
 	uint16_t msg = add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM;
 
-	if (b->n == 0 && !put(&b->nl, NFNL_MSG_BATCH_BEGIN, NL_NOACK, AF_UNSPEC, NFNL_SUBSYS_NFTABLES))
+	if (b->n == 0 &&
+	    !put(&b->nl, NFNL_MSG_BATCH_BEGIN, NL_NOACK, AF_UNSPEC, NFNL_SUBSYS_NFTABLES))
 		return -ENOMEM;
-	h = put(&b->nl, (uint16_t)((NFNL_SUBSYS_NFTABLES << 8) | msg), add ? NLM_F_CREATE : 0, el->family, 0);
+	h = put(&b->nl, (uint16_t)((NFNL_SUBSYS_NFTABLES << 8) | msg), add ? NLM_F_CREATE : 0,
+		el->family, 0);
 	if (!h)
 		return -ENOMEM;
 	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, el->table);

@@ -34,10 +34,10 @@ struct nft_elem {
 	uint8_t key[NFT_KEY_MAX]; /* as the kernel keeps it: every field padded to 4 bytes */
 	uint8_t key_len;
 	const char *jump; /* verdict maps: chain to jump to, or */
-	int verdict;      /* with jump NULL and map_verdict: NF_ACCEPT, NF_DROP */
+	int verdict;	  /* with jump NULL and map_verdict: NF_ACCEPT, NF_DROP */
 	bool map_verdict;
 	uint8_t data[NFT_KEY_MAX]; /* other maps: the value */
-	uint8_t data_len;          /* 0: none */
+	uint8_t data_len;	   /* 0: none */
 };
 
 /* Fields of keys and values, in their order; multi-byte numbers come in network order. */

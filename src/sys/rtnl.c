@@ -27,7 +27,8 @@ static void parse_port(const struct nlattr *data, struct rtnl_link *l)
 {
 	const struct nlattr *a;
 
-	mnl_attr_for_each_nested(a, data) {
+	mnl_attr_for_each_nested(a, data)
+	{
 		switch (mnl_attr_get_type(a)) {
 		case IFLA_BRPORT_ISOLATED:
 			l->port_isolated = mnl_attr_get_u8(a);
@@ -54,7 +55,8 @@ static void parse_info(const struct nlattr *info, struct rtnl_link *l)
 {
 	const struct nlattr *a, *data = NULL, *slave = NULL, *v;
 
-	mnl_attr_for_each_nested(a, info) {
+	mnl_attr_for_each_nested(a, info)
+	{
 		switch (mnl_attr_get_type(a)) {
 		case IFLA_INFO_KIND:
 			copy_text(l->kind, sizeof(l->kind), a);
@@ -73,9 +75,8 @@ static void parse_info(const struct nlattr *info, struct rtnl_link *l)
 	if (slave && strcmp(l->slave_kind, "bridge") == 0)
 		parse_port(slave, l);
 	if (data && strcmp(l->kind, "vlan") == 0)
-		mnl_attr_for_each_nested(v, data)
-			if (mnl_attr_get_type(v) == IFLA_VLAN_ID)
-				l->vlan = mnl_attr_get_u16(v);
+		mnl_attr_for_each_nested(v, data) if (mnl_attr_get_type(v) == IFLA_VLAN_ID)
+			l->vlan = mnl_attr_get_u16(v);
 }
 
 static int parse_link(const struct nlmsghdr *h, struct rtnl_link *l)
@@ -85,7 +86,8 @@ static int parse_link(const struct nlmsghdr *h, struct rtnl_link *l)
 	struct rtnl_link_stats64 st;
 
 	*l = (struct rtnl_link){ .index = m->ifi_index, .flags = m->ifi_flags };
-	mnl_attr_for_each(a, h, sizeof(*m)) {
+	mnl_attr_for_each(a, h, sizeof(*m))
+	{
 		switch (mnl_attr_get_type(a)) {
 		case IFLA_IFNAME:
 			copy_text(l->name, sizeof(l->name), a);
@@ -223,7 +225,8 @@ int rtnl_put_veth(struct nl_batch *b, const char *name, int master, uint32_t mtu
 	return 0;
 }
 
-int rtnl_put_bridge(struct nl_batch *b, const char *name, const uint8_t *mac, bool multicast_snooping)
+int rtnl_put_bridge(struct nl_batch *b, const char *name, const uint8_t *mac,
+		    bool multicast_snooping)
 {
 	struct nlmsghdr *h = link_msg(b, RTM_NEWLINK, LINK_CREATE, 0);
 	struct nlattr *info, *data;
@@ -310,7 +313,8 @@ int rtnl_put_change(struct nl_batch *b, const struct rtnl_change *c)
 	if (c->mac)
 		mnl_attr_put(h, IFLA_ADDRESS, 6, c->mac);
 	if (c->alias)
-		mnl_attr_put(h, IFLA_IFALIAS, MIN(strlen(c->alias), (size_t)RTNL_ALIAS_MAX - 1), c->alias);
+		mnl_attr_put(h, IFLA_IFALIAS, MIN(strlen(c->alias), (size_t)RTNL_ALIAS_MAX - 1),
+			     c->alias);
 	if (c->addr_gen) {
 		struct nlattr *af = mnl_attr_nest_start(h, IFLA_AF_SPEC);
 		struct nlattr *v6 = mnl_attr_nest_start(h, AF_INET6);
@@ -367,9 +371,11 @@ static int put_addr(struct nl_batch *b, uint16_t type, unsigned int flags, int i
 	return 0;
 }
 
-int rtnl_put_addr(struct nl_batch *b, int index, int family, const void *addr, uint8_t plen, bool link_scope)
+int rtnl_put_addr(struct nl_batch *b, int index, int family, const void *addr, uint8_t plen,
+		  bool link_scope)
 {
-	return put_addr(b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, index, family, addr, plen, link_scope);
+	return put_addr(b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, index, family, addr, plen,
+			link_scope);
 }
 
 int rtnl_put_addr_del(struct nl_batch *b, int index, int family, const void *addr, uint8_t plen)
@@ -386,14 +392,17 @@ static int add_addr(const struct nlmsghdr *h, void *arg)
 {
 	const struct ifaddrmsg *m = mnl_nlmsg_get_payload(h);
 	struct addr_dump *d = arg;
-	struct rtnl_addr a = { .index = (int)m->ifa_index, .family = m->ifa_family, .plen = m->ifa_prefixlen,
+	struct rtnl_addr a = { .index = (int)m->ifa_index,
+			       .family = m->ifa_family,
+			       .plen = m->ifa_prefixlen,
 			       .scope = m->ifa_scope };
 	const struct nlattr *t;
 	bool local = false;
 
 	if (h->nlmsg_type != RTM_NEWADDR || (d->index && d->index != a.index))
 		return 0;
-	mnl_attr_for_each(t, h, sizeof(*m)) {
+	mnl_attr_for_each(t, h, sizeof(*m))
+	{
 		uint16_t type = mnl_attr_get_type(t);
 
 		if ((type == IFA_LOCAL || (type == IFA_ADDRESS && !local)) &&
@@ -417,8 +426,8 @@ int rtnl_addr_list(struct nl *n, int index, rtnl_addrs *ret, struct err **e)
 	return nl_query(n, &b, add_addr, &d, e);
 }
 
-static int put_route(struct nl_batch *b, uint16_t type, unsigned int flags, int family, const void *dst,
-		     uint8_t plen, const void *gw, int index)
+static int put_route(struct nl_batch *b, uint16_t type, unsigned int flags, int family,
+		     const void *dst, uint8_t plen, const void *gw, int index)
 {
 	struct nlmsghdr *h = nl_msg(b, type, flags);
 	struct rtmsg *m;
@@ -443,11 +452,11 @@ static int put_route(struct nl_batch *b, uint16_t type, unsigned int flags, int 
 	return 0;
 }
 
-int rtnl_put_route(struct nl_batch *b, int family, const void *dst, uint8_t plen, const void *gw, int index,
-		   bool replace)
+int rtnl_put_route(struct nl_batch *b, int family, const void *dst, uint8_t plen, const void *gw,
+		   int index, bool replace)
 {
-	return put_route(b, RTM_NEWROUTE, NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL), family, dst,
-			 plen, gw, index);
+	return put_route(b, RTM_NEWROUTE, NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL),
+			 family, dst, plen, gw, index);
 }
 
 int rtnl_put_route_del(struct nl_batch *b, int family, const void *dst, uint8_t plen, int index)
@@ -468,9 +477,11 @@ static int got_route(const struct nlmsghdr *h, void *arg)
 	const uint8_t *dst = NULL;
 	int index = 0;
 
-	if (h->nlmsg_type != RTM_NEWROUTE || m->rtm_type != RTN_UNICAST || m->rtm_table != RT_TABLE_MAIN)
+	if (h->nlmsg_type != RTM_NEWROUTE || m->rtm_type != RTN_UNICAST ||
+	    m->rtm_table != RT_TABLE_MAIN)
 		return 0;
-	mnl_attr_for_each(a, h, sizeof(*m)) {
+	mnl_attr_for_each(a, h, sizeof(*m))
+	{
 		if (mnl_attr_get_type(a) == RTA_DST)
 			dst = mnl_attr_get_payload(a);
 		else if (mnl_attr_get_type(a) == RTA_OIF)
@@ -480,7 +491,8 @@ static int got_route(const struct nlmsghdr *h, void *arg)
 }
 
 int rtnl_route_each(struct nl *n, int family,
-		    int (*fn)(void *arg, const uint8_t *dst, uint8_t plen, int index), void *arg, struct err **e)
+		    int (*fn)(void *arg, const uint8_t *dst, uint8_t plen, int index), void *arg,
+		    struct err **e)
 {
 	_cleanup_(nl_batch_done) struct nl_batch b = { 0 };
 	struct nlmsghdr *h = nl_msg(&b, RTM_GETROUTE, NLM_F_DUMP);
@@ -494,7 +506,8 @@ int rtnl_route_each(struct nl *n, int family,
 	return nl_query(n, &b, got_route, &d, e);
 }
 
-static struct ndmsg *neigh_msg(struct nl_batch *b, uint16_t type, unsigned int flags, struct nlmsghdr **h)
+static struct ndmsg *neigh_msg(struct nl_batch *b, uint16_t type, unsigned int flags,
+			       struct nlmsghdr **h)
 {
 	*h = nl_msg(b, type, flags);
 	return *h ? mnl_nlmsg_put_extra_header(*h, sizeof(struct ndmsg)) : NULL;

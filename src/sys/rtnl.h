@@ -16,16 +16,17 @@
 /* A link as the kernel has it. */
 struct rtnl_link {
 	int index, master, peer; /* master, peer (IFLA_LINK): 0 none */
-	uint32_t flags;          /* IFF_* */
+	uint32_t flags;		 /* IFF_* */
 	uint32_t mtu;
 	uint8_t mac[6];
 	char name[IFNAMSIZ];
-	char kind[16];       /* "veth", "bridge", "tun", "vlan", ""; */
+	char kind[16];	     /* "veth", "bridge", "tun", "vlan", ""; */
 	char slave_kind[16]; /* "bridge" for a bridge port */
 	bool port_isolated, port_hairpin, port_learning;
 	char qdisc[16]; /* at the root */
-	uint16_t vlan; /* kind vlan: its id */
-	uint64_t rx_packets, tx_packets, rx_bytes, tx_bytes, rx_dropped, tx_dropped, rx_errors, tx_errors;
+	uint16_t vlan;	/* kind vlan: its id */
+	uint64_t rx_packets, tx_packets, rx_bytes, tx_bytes, rx_dropped, tx_dropped, rx_errors,
+		tx_errors;
 	char alias[RTNL_ALIAS_MAX];
 };
 typedef VEC(struct rtnl_link) rtnl_links;
@@ -37,18 +38,20 @@ int rtnl_link_list(struct nl *n, int master, rtnl_links *ret, struct err **e);
 
 struct rtnl_peer { /* the far end of a veth pair */
 	const char *name;
-	int netns_fd;       /* -1: the socket's namespace */
+	int netns_fd;	    /* -1: the socket's namespace */
 	const uint8_t *mac; /* NULL: random */
-	uint32_t mtu;       /* 0: default */
+	uint32_t mtu;	    /* 0: default */
 	uint32_t queues;    /* 0: default */
 };
 int rtnl_put_veth(struct nl_batch *b, const char *name, int master, uint32_t mtu, uint32_t queues,
 		  const uint8_t *mac, const struct rtnl_peer *peer);
-int rtnl_put_bridge(struct nl_batch *b, const char *name, const uint8_t *mac, bool multicast_snooping);
+int rtnl_put_bridge(struct nl_batch *b, const char *name, const uint8_t *mac,
+		    bool multicast_snooping);
 /* kind: "ifb", "dummy", "bridge": a link without parameters. */
 int rtnl_put_link(struct nl_batch *b, const char *kind, const char *name);
 /* An 802.1Q subinterface of the link parent_index in parent_ns_fd (-1: the socket's namespace). */
-int rtnl_put_vlan(struct nl_batch *b, const char *name, int parent_index, uint16_t id, int netns_fd);
+int rtnl_put_vlan(struct nl_batch *b, const char *name, int parent_index, uint16_t id,
+		  int netns_fd);
 int rtnl_put_link_del(struct nl_batch *b, const char *name);
 
 struct rtnl_change { /* what to set on an existing link; the rest stays */
@@ -56,18 +59,19 @@ struct rtnl_change { /* what to set on an existing link; the rest stays */
 	int index; /* used when name is NULL */
 	bool set_up, up;
 	bool set_master;
-	int master; /* 0: none */
-	uint32_t mtu;       /* 0: keep */
+	int master;	    /* 0: none */
+	uint32_t mtu;	    /* 0: keep */
 	const uint8_t *mac; /* NULL: keep */
 	const char *alias, *rename;
 	bool set_port, isolated, learning, hairpin;
 	bool set_bridge_nf, nf_call; /* bridges: hand frames to the inet hooks */
-	int8_t addr_gen;             /* 0: keep; else 1 + IN6_ADDR_GEN_MODE_* */
+	int8_t addr_gen;	     /* 0: keep; else 1 + IN6_ADDR_GEN_MODE_* */
 };
 int rtnl_put_change(struct nl_batch *b, const struct rtnl_change *c);
 
 /* family: AF_INET or AF_INET6; addr of 4 or 16 bytes. */
-int rtnl_put_addr(struct nl_batch *b, int index, int family, const void *addr, uint8_t plen, bool link_scope);
+int rtnl_put_addr(struct nl_batch *b, int index, int family, const void *addr, uint8_t plen,
+		  bool link_scope);
 int rtnl_put_addr_del(struct nl_batch *b, int index, int family, const void *addr, uint8_t plen);
 struct rtnl_addr {
 	int index;
@@ -78,12 +82,13 @@ typedef VEC(struct rtnl_addr) rtnl_addrs;
 int rtnl_addr_list(struct nl *n, int index, rtnl_addrs *ret, struct err **e); /* index 0: all */
 
 /* dst NULL: default route.  gw NULL: on link.  index 0: by gw alone. */
-int rtnl_put_route(struct nl_batch *b, int family, const void *dst, uint8_t plen, const void *gw, int index,
-		   bool replace);
+int rtnl_put_route(struct nl_batch *b, int family, const void *dst, uint8_t plen, const void *gw,
+		   int index, bool replace);
 int rtnl_put_route_del(struct nl_batch *b, int family, const void *dst, uint8_t plen, int index);
 /* fn for every unicast route of the main table: dst NULL for the default route. */
 int rtnl_route_each(struct nl *n, int family,
-		    int (*fn)(void *arg, const uint8_t *dst, uint8_t plen, int index), void *arg, struct err **e);
+		    int (*fn)(void *arg, const uint8_t *dst, uint8_t plen, int index), void *arg,
+		    struct err **e);
 
 /* Permanent neighbour: address to MAC. */
 int rtnl_put_neigh(struct nl_batch *b, int index, int family, const void *addr, const uint8_t *mac);

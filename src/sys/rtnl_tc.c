@@ -54,7 +54,8 @@ static uint32_t ticks(uint64_t bytes, uint64_t rate)
 int rtnl_put_tbf(struct nl_batch *b, int index, uint64_t rate, uint32_t burst, uint64_t peak,
 		 uint32_t peak_burst, uint32_t limit)
 {
-	struct nlmsghdr *h = tc_msg(b, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, index, TC_H_ROOT, 0, NULL);
+	struct nlmsghdr *h =
+		tc_msg(b, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, index, TC_H_ROOT, 0, NULL);
 	struct tc_tbf_qopt q = { .limit = limit };
 	struct nlattr *opt;
 
@@ -70,7 +71,8 @@ int rtnl_put_tbf(struct nl_batch *b, int index, uint64_t rate, uint32_t burst, u
 		q.mtu = ticks(peak_burst, peak);
 	}
 	mnl_attr_put(h, TCA_TBF_PARMS, sizeof(q), &q);
-	mnl_attr_put_u32(h, TCA_TBF_BURST, burst); /* exact sizes win over ticks where the kernel knows them */
+	mnl_attr_put_u32(h, TCA_TBF_BURST,
+			 burst); /* exact sizes win over ticks where the kernel knows them */
 	if (rate > UINT32_MAX)
 		mnl_attr_put_u64(h, TCA_TBF_RATE64, rate);
 	if (peak) {
@@ -114,7 +116,8 @@ int rtnl_put_redirect(struct nl_batch *b, int index, int to_index)
 		struct tc_u32_sel sel;
 		struct tc_u32_key key; /* all zero: matches anything */
 	} sel = { .sel = { .nkeys = 1, .flags = TC_U32_TERMINAL } };
-	struct tc_mirred mirred = { .action = TC_ACT_STOLEN, .eaction = TCA_EGRESS_REDIR,
+	struct tc_mirred mirred = { .action = TC_ACT_STOLEN,
+				    .eaction = TCA_EGRESS_REDIR,
 				    .ifindex = (uint32_t)to_index };
 	struct nlattr *opt, *acts, *act, *aopt;
 

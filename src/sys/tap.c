@@ -41,8 +41,9 @@ int tap_open(const struct tap_cfg *cfg, int *fds, struct err **e)
 	int r = 0;
 
 	if (cfg->queues < 1 || cfg->queues > TAP_QUEUES_MAX)
-		return err_set(e, EINVAL, "net.queues", "tap '%s': %u queues, from 1 to %d are possible",
-			       cfg->name, cfg->queues, TAP_QUEUES_MAX);
+		return err_set(e, EINVAL, "net.queues",
+			       "tap '%s': %u queues, from 1 to %d are possible", cfg->name,
+			       cfg->queues, TAP_QUEUES_MAX);
 	if (!*cfg->name || strlen(cfg->name) >= IFNAMSIZ)
 		return err_set(e, EINVAL, "net.name", "'%s' cannot name a device", cfg->name);
 	if (cfg->netns_fd >= 0) {

@@ -10,8 +10,8 @@ struct tap_cfg {
 	const char *name;
 	unsigned int queues; /* 1 to TAP_QUEUES_MAX */
 	bool persistent;     /* survives the last close: a VM may come and go */
-	int uid;             /* who may open it besides root; -1: nobody */
-	int netns_fd;        /* where the device lives; -1: the thread's own namespace */
+	int uid;	     /* who may open it besides root; -1: nobody */
+	int netns_fd;	     /* where the device lives; -1: the thread's own namespace */
 };
 
 /* Make the device when it is not there, else attach to it; fds gets cfg->queues descriptors (non-blocking,
