@@ -1,4 +1,5 @@
-/* The host's end of a console or port: stdio, or an AF_UNIX stream socket that we listen on.
+/* The host's end of a virtio-console port: an AF_UNIX stream socket that we listen on.  (The serial port and stdio are
+ * console.h's.)
  *
  * Two manners.  A *console* never makes the guest wait: its last CHARPORT_RING bytes are kept, a client that comes
  * (or comes back) gets them first, one that reads too slowly loses the oldest.  A *channel* (agent ports) loses
@@ -12,7 +13,6 @@
 #define VMM_CHARPORT_H
 
 #include <sys/uio.h>
-#include <termios.h>
 #include "base/err.h"
 #include "base/loop.h"
 
@@ -25,8 +25,6 @@ struct charport_ops {
 	void (*changed)(struct charport *p);
 	/* Channel: room again after charport_write() took less than all. */
 	void (*writable)(struct charport *p);
-	/* stdio in raw mode: the user typed Ctrl-A x.  NULL: the key is an ordinary one. */
-	void (*quit)(struct charport *p);
 };
 
 struct charport {
@@ -34,27 +32,25 @@ struct charport {
 	void *data; /* the device's */
 	struct loop *loop;
 	bool console;
-	int listen_fd, in_fd, out_fd; /* -1: none; in and out are one for a socket */
-	bool is_stdio, is_tty, out_is_file;
-	struct termios saved_tty;
-	struct watch listen_watch, in_watch, out_watch;
+	int listen_fd, fd; /* fd: the client; -1: none */
+	struct watch listen_watch, watch;
 	char *path; /* of the socket, removed on close; NULL: handed in */
-	bool want_input, short_write, escape;
+	bool want_input, short_write;
 	uint8_t *ring;	     /* CHARPORT_RING bytes */
 	uint64_t head, sent; /* bytes ever written by the guest; given to the client */
 	uint64_t n_in, n_out, n_lost;
 };
 
-/* Both zero-initialise p.  stdio: a terminal is set to raw mode until charport_close(). */
-int charport_open_stdio(struct charport *p, struct err **e);
-/* Makes and binds the socket, mode 0600; an old socket file there is replaced when nobody listens. */
+/* A port that nobody can reach: takes and drops everything. */
+void charport_none(struct charport *p);
+/* p need not be initialised.  Makes and binds the socket, mode 0600; an old socket file there is replaced when nobody listens. */
 int charport_open_socket(struct charport *p, const char *path, bool console, struct err **e);
 /* A listening socket that was handed in; p owns it from here on. */
 int charport_open_fd(struct charport *p, int listen_fd, bool console, struct err **e);
 void charport_close(struct charport *p); /* not open: no effect */
 
-int charport_start(struct charport *p, struct loop *loop, const struct charport_ops *ops,
-		   void *data);
+void charport_start(struct charport *p, struct loop *loop, const struct charport_ops *ops,
+		    void *data);
 void charport_stop(struct charport *p);
 
 bool charport_connected(const struct charport *p);

@@ -1,4 +1,4 @@
-/* virtio-console: port 0 is the guest's hvc0, further ports are named channels (agents).
+/* virtio-console: port 0 is the guest's hvc0 when it has a socket, further ports are named channels (agents).
  *                                                                Spec: virtio 1.2, 5.3.
  *
  * Queues: 0/1 receive and transmit of port 0, 2/3 control, then a pair for each further port; all on one I/O loop.
@@ -145,7 +145,8 @@ static void on_control(struct vconsole *con, const struct virtio_console_control
 
 	if (event == VIRTIO_CONSOLE_DEVICE_READY) {
 		for (unsigned int i = 0; value == 1 && i < con->n_ports; i++)
-			con->port[i].tell |= TELL_ADD;
+			if (con->port[i].host_open)
+				con->port[i].tell |= TELL_ADD;
 		return;
 	}
 	if (id >= con->n_ports) {
@@ -306,14 +307,7 @@ static void host_writable(struct charport *h)
 	virtio_queue_run(&p->con->v.q[rx_index(p->id) + 1]);
 }
 
-static void host_quit(struct charport *h)
-{
-	struct port *p = h->data;
-
-	vm_notify(p->con->v.pd.dev.vm, VM_EVENT_POWEROFF, 0);
-}
-
-static const struct charport_ops host_ops = { host_changed, host_writable, host_quit };
+static const struct charport_ops host_ops = { host_changed, host_writable };
 
 static void queue_start(struct virtio_queue *q)
 {
@@ -403,14 +397,16 @@ static int open_port(struct vconsole *con, const struct vm_console_port *cfg, st
 			       sizeof(p->name) - 1);
 	if (cfg->name)
 		strcpy(p->name, cfg->name);
-	if (!cfg->socket && p->id != 0)
+	con->n_ports++;
+	charport_none(&p->host);
+	if (!cfg->socket && p->id == 0) /* its queues exist, the port is never announced */
+		return 0;
+	if (!cfg->socket)
 		return err_set(e, EINVAL, "console.socket", "port '%s' needs a socket", p->name);
-	r = cfg->socket ? charport_open_socket(&p->host, cfg->socket, p->id == 0, e)
-			: charport_open_stdio(&p->host, e);
+	r = charport_open_socket(&p->host, cfg->socket, p->id == 0, e);
 	if (r < 0)
 		return err_wrap(e, r, "console port %u", p->id);
 	p->host_open = true;
-	con->n_ports++;
 	return 0;
 }
 
