@@ -6,6 +6,7 @@ struct device_ops;
 
 extern const struct device_ops dev_virtio_blk;
 extern const struct device_ops dev_virtio_console;
+extern const struct device_ops dev_virtio_net;
 extern const struct device_ops dev_virtio_rng;
 
 #endif

@@ -270,10 +270,13 @@ static void do_loop_work(void *arg)
 {
 	struct loop_work *w = arg;
 
-	for (unsigned int i = 0; i < w->v->n_queues; i++)
-		if (w->v->q[i].loop == w->loop && w->v->q[i].vq.enabled &&
+	for (unsigned int i = 0; i < w->v->n_queues; i++) {
+		struct virtio_queue *q = &w->v->q[i];
+
+		if (q->loop == w->loop && q->vq.enabled && !q->external &&
 		    (w->only == UINT_MAX || w->only == i))
-			w->fn(&w->v->q[i]);
+			w->fn(q);
+	}
 }
 
 /* fn for the enabled queues, each on its own loop; one call for each loop. */

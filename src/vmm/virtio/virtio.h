@@ -72,6 +72,7 @@ struct virtio_queue {
 	struct watch watch;
 	struct doorbell bell;
 	_Atomic uint16_t vector;
+	bool external;	   /* served by the kernel (vhost): no loop touches it */
 	bool running;	   /* the loop's view: run() may be called */
 	bool resetting;	   /* the driver's queue reset is under way; device lock */
 	_Atomic bool idle; /* stopped and nothing in flight */
