@@ -108,7 +108,7 @@ static int add_builtin(struct vm *vm, const struct device_ops *ops, struct dev *
 
 static int add_builtins(struct vm *vm, struct err **e)
 {
-	bool firmware = vm->cfg.firmware != NULL;
+	bool firmware = boot_is_firmware(vm->boot);
 	const struct device_ops *const all[] = {
 		firmware ? &dev_pci_host_q35 : &dev_pci_host,
 		vm->irq.kind == HV_IRQCHIP_SPLIT ? &dev_ioapic : NULL,
@@ -360,6 +360,7 @@ void vm_free(struct vm *vm)
 	if (vm->hv)
 		vm->hv->ops->vm_free(vm->hv);
 	boot_close(vm->boot);
+	free(vm->cpuid);
 	gmem_done(&vm->mem);
 	pthread_mutex_destroy(&vm->park_lock);
 	pthread_cond_destroy(&vm->parked_cond);

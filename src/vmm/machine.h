@@ -19,6 +19,7 @@ struct dev;
 struct ioapic;
 struct pci_bus;
 struct vcpu;
+struct x86_cpuid;
 
 enum vm_state {
 	VM_CREATED, /* devices may be added; no vCPU has run */
@@ -42,8 +43,10 @@ struct vm_config {
 	enum vm_boot_kind boot;
 	const char *kernel, *initrd, *append, *firmware; /* firmware or kernel; restore: as saved */
 	bool no_reboot, test_devices;
-	bool bare;     /* no built-in devices at all (unit tests) */
-	int memory_fd; /* restore: RAM is mapped from it, copy-on-write; -1: fresh memory */
+	bool bare;	       /* no built-in devices at all (unit tests) */
+	int memory_fd;	       /* restore: RAM is mapped from it, copy-on-write; -1: fresh memory */
+	uint32_t restore_kind; /* VM_BOOT_RESTORE: snapshot_machine.boot_kind */
+	uint64_t restore_rom;  /* bytes of ROM after RAM in memory_fd */
 };
 
 #define VM_IO_THREADS_MAX 8
@@ -92,7 +95,8 @@ struct vm {
 	uint8_t *genid_page;	 /* host address; NULL: no generation id */
 	gpa_t genid_gpa;
 	struct boot_info *boot;
-	bool firmware_ready; /* its fw_cfg files are there */
+	struct x86_cpuid *cpuid; /* n_vcpus of them, as set */
+	bool firmware_ready;	 /* its fw_cfg files are there */
 	void (*on_event)(struct vm *vm, enum vm_event what, uint32_t value); /* main thread */
 	void *event_data;
 	_Atomic int ended; /* an ending event was sent */

@@ -21,6 +21,7 @@
 enum kind { KIND_BZIMAGE, KIND_PVH, KIND_MULTIBOOT, KIND_ELF, KIND_FLAT, KIND_FIRMWARE };
 
 struct boot_info {
+	bool unopened; /* restored: images not looked at yet */
 	enum kind kind;
 	struct image kernel, initrd, firmware;
 	bool has_initrd;
@@ -81,6 +82,8 @@ static int classify(struct boot_info *b, struct err **e)
 	return 0;
 }
 
+static int open_all(const struct vm_config *cfg, struct boot_info *b, struct err **e);
+
 int boot_open(const struct vm_config *cfg, struct boot_info **ret, struct err **e)
 {
 	struct boot_info *b = calloc(1, sizeof(*b));
@@ -90,6 +93,28 @@ int boot_open(const struct vm_config *cfg, struct boot_info **ret, struct err **
 		return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
 	b->kernel.fd = b->initrd.fd = b->firmware.fd = -1;
 	b->append = cfg->append ? cfg->append : "";
+	if (cfg->boot == VM_BOOT_RESTORE) {
+		b->kind = (enum kind)cfg->restore_kind;
+		b->unopened = true;
+		r = cfg->restore_kind > KIND_FIRMWARE ||
+				    (b->kind == KIND_FIRMWARE) != (cfg->restore_rom != 0)
+			    ? err_set(e, EINVAL, "snapshot.machine", "an unknown kind of boot")
+			    : 0;
+	} else {
+		r = open_all(cfg, b, e);
+	}
+	if (r < 0) {
+		boot_close(b);
+		return r;
+	}
+	*ret = b;
+	return 0;
+}
+
+static int open_all(const struct vm_config *cfg, struct boot_info *b, struct err **e)
+{
+	int r;
+
 	if (cfg->firmware) {
 		b->kind = KIND_FIRMWARE;
 		r = open_image(cfg->firmware, "firmware", &b->firmware, e);
@@ -115,12 +140,12 @@ int boot_open(const struct vm_config *cfg, struct boot_info **ret, struct err **
 				    "the command line has %zu bytes, this kernel takes %u",
 				    strlen(b->append), b->bz.cmdline_max);
 	}
-	if (r < 0) {
-		boot_close(b);
-		return r;
-	}
-	*ret = b;
-	return 0;
+	return r;
+}
+
+unsigned int boot_kind(const struct boot_info *b)
+{
+	return b->kind;
 }
 
 void boot_close(struct boot_info *b)
@@ -140,6 +165,11 @@ enum hv_irqchip boot_irqchip(const struct boot_info *b)
 								     : HV_IRQCHIP_SPLIT;
 }
 
+bool boot_is_firmware(const struct boot_info *b)
+{
+	return b->kind == KIND_FIRMWARE;
+}
+
 static bool has_tables(const struct boot_info *b)
 {
 	return b->kind == KIND_BZIMAGE || b->kind == KIND_PVH || b->kind == KIND_MULTIBOOT;
@@ -152,14 +182,20 @@ int boot_regions(struct vm *vm, struct err **e)
 
 	if (b->kind == KIND_FIRMWARE) {
 		/* The generation id's page lies right below the ROM, in the same region. */
-		uint64_t size = b->firmware.size + GMEM_PAGE;
+		uint64_t size = b->unopened ? vm->cfg.restore_rom : b->firmware.size + GMEM_PAGE;
 
 		vm->genid_gpa = FIRMWARE_END - size;
 		r = gmem_add_rom(&vm->mem, vm->genid_gpa, size, &vm->genid_page, e);
 		if (r < 0)
 			return r;
 		b->rom = vm->genid_page + GMEM_PAGE;
-		r = image_read(&b->firmware, 0, b->rom, b->firmware.size);
+		if (b->unopened) {
+			struct image saved = { .fd = vm->cfg.memory_fd, .size = UINT64_MAX };
+
+			r = image_read(&saved, vm->cfg.memory, vm->genid_page, size);
+		} else {
+			r = image_read(&b->firmware, 0, b->rom, b->firmware.size);
+		}
 		return r < 0 ? err_sys(e, -r, "read the firmware") : 0;
 	}
 	if (has_tables(b)) {
@@ -519,6 +555,17 @@ static int load_firmware(struct vm *vm, struct err **e)
 
 int boot_load(struct vm *vm, struct err **e)
 {
+	if (vm->boot->unopened) {
+		enum kind was = vm->boot->kind;
+		int r = open_all(&vm->cfg, vm->boot, e);
+
+		if (r == 0 && vm->boot->kind != was)
+			r = err_set(e, EINVAL, "boot.changed",
+				    "the boot image is of another kind now");
+		if (r < 0)
+			return err_wrap(e, r, "reset a restored vm");
+		vm->boot->unopened = false;
+	}
 	switch (vm->boot->kind) {
 	case KIND_BZIMAGE:
 		return load_bzimage(vm, e);

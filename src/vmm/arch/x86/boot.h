@@ -18,6 +18,10 @@ struct vm_config;
 struct boot_info;
 
 int boot_open(const struct vm_config *cfg, struct boot_info **ret, struct err **e);
+/* For a snapshot: which kind of boot this was.  With cfg->boot VM_BOOT_RESTORE boot_open() opens no file; one that
+ * boot_load() needs then (guest reset) it opens by the saved path. */
+bool boot_is_firmware(const struct boot_info *b);
+unsigned int boot_kind(const struct boot_info *b);
 void boot_close(struct boot_info *b);
 enum hv_irqchip boot_irqchip(const struct boot_info *b);
 /* Memory besides RAM: firmware ROM, the generation id's page. */

@@ -85,11 +85,16 @@ void x86_cpuid_for(struct x86_cpuid *t, unsigned int id, unsigned int n, unsigne
 int x86_setup_vcpus(struct vm *vm, struct err **e)
 {
 	_cleanup_(freep) struct x86_cpuid *base = NULL;
-	_cleanup_(freep) struct x86_cpuid *mine = malloc(sizeof(*mine));
-	int r = mine ? vm->hv->ops->cpuid_supported(vm->hv, &base, e)
-		     : err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
+	struct x86_cpuid *mine;
+	int r;
 
-	for (unsigned int i = 0; r == 0 && i < vm->n_vcpus; i++) {
+	if (!vm->cpuid)
+		vm->cpuid = calloc(vm->n_vcpus, sizeof(*vm->cpuid));
+	mine = vm->cpuid;
+	r = mine ? vm->hv->ops->cpuid_supported(vm->hv, &base, e)
+		 : err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
+
+	for (unsigned int i = 0; r == 0 && i < vm->n_vcpus; i++, mine++) {
 		struct hv_vcpu *c = vm->vcpus[i].hv;
 
 		*mine = *base;
@@ -231,6 +236,7 @@ int x86_reset_vcpus(struct vm *vm, struct err **e)
 		r = hv->vcpu_get(cpu, s, e);
 	if (r == 0)
 		r = hv->vm_get(fresh, chips, e);
+	free(scratch.cpuid);
 	hv->vcpu_free(cpu);
 	hv->vm_free(fresh);
 	if (r < 0)
@@ -252,4 +258,53 @@ int x86_reset_vcpus(struct vm *vm, struct err **e)
 		r = c->ops->vcpu_set(c, s, e);
 	}
 	return r < 0 ? r : hv->vm_set(vm->hv, chips, e);
+}
+
+static const struct kvm_cpuid_entry2 *leaf(const struct x86_cpuid *t, uint32_t function)
+{
+	static const struct kvm_cpuid_entry2 none;
+
+	for (uint32_t i = 0; i < t->n; i++)
+		if (t->e[i].function == function && t->e[i].index == 0)
+			return &t->e[i];
+	return &none;
+}
+
+int x86_cpuid_compatible(const struct x86_cpuid *saved, const struct x86_cpuid *here,
+			 struct err **e)
+{
+	/* Leaves of feature bits, and which of their registers hold them. */
+	static const struct {
+		uint32_t function;
+		bool eax, ebx, ecx, edx;
+	} features[] = {
+		{ 0x1, .ecx = true, .edx = true },
+		{ 0x7, .ebx = true, .ecx = true, .edx = true },
+		{ 0xd, .eax = true },
+		{ 0x80000001, .ecx = true, .edx = true },
+		{ 0x80000008, .ebx = true },
+	};
+	const struct kvm_cpuid_entry2 *a = leaf(saved, 0), *b = leaf(here, 0);
+
+	if (a->ebx != b->ebx || a->ecx != b->ecx || a->edx != b->edx)
+		return err_set(e, ENOTSUP, "snapshot.cpu", "saved on a CPU of another maker");
+	for (unsigned int i = 0; i < ARRAY_SIZE(features); i++) {
+		uint32_t gone;
+
+		a = leaf(saved, features[i].function);
+		b = leaf(here, features[i].function);
+		gone = (features[i].eax ? a->eax & ~b->eax : 0) |
+		       (features[i].ebx ? a->ebx & ~b->ebx : 0) |
+		       (features[i].ecx ? a->ecx & ~b->ecx : 0) |
+		       (features[i].edx ? a->edx & ~b->edx : 0);
+		/* OSXSAVE and OSPKE mirror the guest's CR4 */
+		if (features[i].function == 1)
+			gone &= ~(1U << 27);
+		if (gone)
+			return err_set(
+				e, ENOTSUP, "snapshot.cpu",
+				"saved on another CPU: this one lacks features 0x%x of CPUID leaf 0x%x",
+				gone, features[i].function);
+	}
+	return 0;
 }

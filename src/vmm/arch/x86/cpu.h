@@ -32,4 +32,8 @@ int x86_reset_vcpus(struct vm *vm, struct err **e);
 /* CPUID of vCPU `id` among n, made from what the hypervisor offers; *t is changed in place. */
 void x86_cpuid_for(struct x86_cpuid *t, unsigned int id, unsigned int n, unsigned int tsc_khz);
 
+/* May a guest that was told `saved` go on on a host that offers `here`?  -ENOTSUP with the first feature missing. */
+int x86_cpuid_compatible(const struct x86_cpuid *saved, const struct x86_cpuid *here,
+			 struct err **e);
+
 #endif
