@@ -3,10 +3,13 @@
  * --no-reboot, 4 guest panic; with --test-devices (value << 1) | 1 of the debug exit port. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #define LOG_MODULE "main"
 #include "base/fault.h"
@@ -18,6 +21,7 @@
 #include "vmm/device_ops.h"
 #include "vmm/devargs.h"
 #include "vmm/machine.h"
+#include "vmm/sandbox.h"
 #include "vmm/snapshot.h"
 
 enum { EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_RESET, EXIT_PANIC };
@@ -26,9 +30,13 @@ struct args {
 	char *kernel, *initrd, *append, *firmware, *name, *console, *ctl, *restore, *incoming,
 		*share;
 	uint64_t cpus, memory;
-	bool hugepages, shared_memory, no_reboot, test_devices, paused;
+	bool hugepages, shared_memory, no_reboot, test_devices, paused, jail;
+	int sandbox;
+	uint64_t uid;
 	struct devargs dev;
 };
+
+static const char *const sandbox_names[] = { "off", "errno", "kill", NULL };
 
 static const struct opt run_opts[] = {
 	OPT(struct args, kernel, STR, "kernel", 0, "FILE",
@@ -53,6 +61,12 @@ static const struct opt run_opts[] = {
 	OPT(struct args, restore, STR, "restore", 0, "DIR", "go on from a snapshot"),
 	OPT(struct args, incoming, STR, "incoming", 0, "FROM", "not in this release"),
 	OPT(struct args, paused, FLAG, "paused", 0, NULL, "do not run before `ctl resume`"),
+	OPT(struct args, jail, FLAG, "jail", 0, NULL,
+	    "drop every privilege before the guest runs (start as root)"),
+	OPT(struct args, uid, U64, "jail-uid", 0, "UID",
+	    "user and group id of the jail; default 65534", .min = 1, .max = UINT32_MAX - 1),
+	OPT(struct args, sandbox, ENUM, "seccomp", 0, "off|errno|kill",
+	    "system call filters; default kill with --jail", .choices = sandbox_names),
 	OPT(struct args, no_reboot, FLAG, "no-reboot", 0, NULL,
 	    "end with status 3 when the guest resets"),
 	OPT(struct args, test_devices, FLAG, "test-devices", 0, NULL, "exit port 0xf4 and fw_cfg"),
@@ -65,6 +79,7 @@ struct run {
 	struct console *console;
 	struct ctl *ctl;
 	struct watch term, intr, hup;
+	int kvm_fd;
 	bool no_reboot;
 };
 
@@ -175,6 +190,8 @@ static int start(struct args *a, struct run *run, struct buf *state, struct snap
 		cfg.append = *m->append ? m->append : NULL;
 		cfg.firmware = *m->firmware ? m->firmware : NULL;
 	}
+	cfg.kvm_fd = run->kvm_fd =
+		open("/dev/kvm", O_RDWR | O_CLOEXEC); /* a failure is vm_new()'s to word */
 	r = vm_new(&cfg, run->loop, &run->vm, e);
 	safe_close(cfg.memory_fd);
 	if (r < 0)
@@ -185,25 +202,70 @@ static int start(struct args *a, struct run *run, struct buf *state, struct snap
 	if (r < 0)
 		return r;
 	run->vm->console = run->console;
+	/* What has a path is opened here; then the jail, before any other thread and before guest data is read. */
 	r = devargs_create(&a->dev, run->vm, e);
-	if (r == 0)
-		r = vm_build(run->vm, e);
-	if (r == 0 && a->restore)
-		r = snapshot_load(run->vm, state, e);
 	if (r == 0 && a->ctl)
 		r = ctl_new(run->vm, a->ctl, a->restore ? state : NULL, &run->ctl, e);
+	if (r == 0 && a->jail)
+		r = sandbox_jail((uid_t)a->uid, (gid_t)a->uid, e);
+	if (r == 0) {
+		sandbox_setup((enum sandbox_mode)a->sandbox);
+		sandbox_enter(SANDBOX_MAIN);
+		r = vm_build(run->vm, e);
+	}
+	if (r == 0 && a->restore)
+		r = snapshot_load(run->vm, state, e);
 	if (r < 0)
 		return r;
 	return a->paused ? 0 : vm_start(run->vm, e);
 }
 
+static pid_t jailed;
+
+static void pass_on(int signo)
+{
+	kill(jailed, signo);
+}
+
+/* The jail's pid namespace: its first process goes on (-1); this one waits for it, passes signals on and gives its exit
+ * status. */
+static int jail_pid_namespace(const struct args *a)
+{
+	int status;
+
+	if (geteuid() != 0 || unshare(CLONE_NEWPID) < 0) {
+		fprintf(stderr, "strata-vmm: --jail must be started as root\n");
+		return EXIT_ERROR;
+	}
+	jailed = fork();
+	if (jailed < 0) {
+		fprintf(stderr, "strata-vmm: start the jail: %s\n", strerror(errno));
+		return EXIT_ERROR;
+	}
+	if (jailed == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		return -1;
+	}
+	signal(SIGTERM, pass_on);
+	signal(SIGINT, pass_on);
+	signal(SIGHUP, pass_on);
+	while (waitpid(jailed, &status, 0) < 0 && errno == EINTR)
+		;
+	/* From inside the jail their paths are out of reach. */
+	if (a->ctl)
+		unlink(a->ctl);
+	if (a->console && str_starts(a->console, "socket:"))
+		unlink(a->console + 7);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_ERROR;
+}
+
 static int cmd_run(int argc, char **argv)
 {
-	struct args a = { .cpus = 1, .memory = 128 * MIB };
+	struct args a = { .cpus = 1, .memory = 128 * MIB, .uid = 65534, .sandbox = -1 };
 	_cleanup_(err_freep) struct err *e = NULL;
 	_cleanup_(buf_done) struct buf state = { 0 };
 	struct snapshot_machine m = { 0 };
-	struct run run = { 0 };
+	struct run run = { .kvm_fd = -1 };
 	int r = opt_parse(run_opts, &a, argc, argv, false, &e);
 
 	if (r > 0)
@@ -218,6 +280,12 @@ static int cmd_run(int argc, char **argv)
 		return r == -ENOTSUP ? EXIT_ERROR : EXIT_USAGE;
 	}
 	run.no_reboot = a.no_reboot;
+	if (a.sandbox < 0)
+		a.sandbox = a.jail ? SANDBOX_KILL : SANDBOX_OFF;
+	if (a.jail && (r = jail_pid_namespace(&a)) >= 0) {
+		opt_done(run_opts, &a);
+		return r;
+	}
 	signal(SIGPIPE, SIG_IGN);
 	r = loop_new(NULL, &run.loop);
 	if (r == 0) {
@@ -241,6 +309,7 @@ static int cmd_run(int argc, char **argv)
 	if (run.vm)
 		run.vm->console = NULL;
 	vm_free(run.vm);
+	safe_close(run.kvm_fd);
 	devargs_done(&a.dev);
 	loop_free(run.loop);
 	snapshot_machine_done(&m);

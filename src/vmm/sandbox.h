@@ -4,6 +4,7 @@
 #define VMM_SANDBOX_H
 
 #include "base/err.h"
+#include <sys/types.h>
 #include "base/types.h"
 
 enum sandbox_kind { SANDBOX_MAIN, SANDBOX_VCPU, SANDBOX_IO, SANDBOX_KINDS };
@@ -19,5 +20,10 @@ void sandbox_setup(enum sandbox_mode mode);
 /* The calling thread's filter from here on.  A filter that cannot be loaded ends the process: going on without it
  * would be worse. */
 void sandbox_enter(enum sandbox_kind kind);
+
+/* Main thread, the only one yet, everything that the VM needs open: new mount, network, IPC, UTS and cgroup namespaces, an
+ * empty read-only root, resource limits, this uid and gid, no capabilities, no new privileges.  (The pid namespace is
+ * made by a fork at the start, main.c.)  -EPERM when not root. */
+int sandbox_jail(uid_t uid, gid_t gid, struct err **e);
 
 #endif
