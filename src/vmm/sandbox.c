@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include "sys/seccomp.h"
 #include "vmm/sandbox.h"
-#include "vmm_seccomp.h" /* generated: filter_main, filter_vcpu, filter_io */
+#include "vmm/seccomp_filters.h" /* generated: filter_main, filter_vcpu, filter_io */
 
 static enum sandbox_mode mode;
 
