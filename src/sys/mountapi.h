@@ -1,12 +1,12 @@
-/* The mount API of Linux 5.2 and later: mounts are built as file descriptors and attached at the end, so a
+/* The mount API (open_tree, fsopen, ...) of Linux 5.2 and later: mounts are built as file descriptors and attached at the end, so a
  * target is a descriptor that was resolved inside a root, never a string.
  *
  * Thin: a system call each, -errno on failure, errors worded by the caller.  Constants are defined here because
  * neither C library has them all.  Thread: any. */
-#ifndef SYS_MOUNT_H
-#define SYS_MOUNT_H
+#ifndef SYS_MOUNTAPI_H
+#define SYS_MOUNTAPI_H
 
-#include_next <sys/mount.h> /* of the C library; this folder comes first on the include path */
+#include <sys/mount.h>
 #include "base/types.h"
 
 #ifndef OPEN_TREE_CLONE

@@ -1,5 +1,5 @@
-/* System calls of the mount API; see mount.h. */
-#include "sys/mount.h"
+/* System calls of the mount API; see mountapi.h. */
+#include "sys/mountapi.h"
 
 #include <errno.h>
 #include <fcntl.h>

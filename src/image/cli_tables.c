@@ -1,0 +1,7 @@
+/* All commands of strata-image, in the order of its help. */
+#include "image/cli.h"
+
+const struct cli_cmd *const cli_tables[] = {
+	cli_store_cmds,
+	NULL,
+};
