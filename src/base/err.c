@@ -156,10 +156,28 @@ void err_move(struct err **dst, struct err **src)
 const char *err_name(int num)
 {
 	static _Thread_local char unknown[16];
+#ifdef __GLIBC__
 	const char *name = strerrorname_np(num);
 
 	if (name)
 		return name;
+#else /* the static programs: the names that callers compare with */
+	static const struct {
+		int num;
+		const char *name;
+	} names[] = {
+		{ EPERM, "EPERM" },	      { ENOENT, "ENOENT" }, { EIO, "EIO" },
+		{ EACCES, "EACCES" },	      { EBUSY, "EBUSY" },   { EEXIST, "EEXIST" },
+		{ EINVAL, "EINVAL" },	      { ENOMEM, "ENOMEM" }, { ENOSPC, "ENOSPC" },
+		{ ETIMEDOUT, "ETIMEDOUT" },   { ESRCH, "ESRCH" },   { ENOSYS, "ENOSYS" },
+		{ EOPNOTSUPP, "EOPNOTSUPP" },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		if (names[i].num == num)
+			return names[i].name;
+#endif
 	snprintf(unknown, sizeof(unknown), "E%d", num);
 	return unknown;
 }

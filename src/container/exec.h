@@ -1,0 +1,23 @@
+/* Another process in a running container. */
+#ifndef CONTAINER_EXEC_H
+#define CONTAINER_EXEC_H
+
+#include "container/status.h"
+
+struct exec_opts {
+	const char *root, *id;
+	const char *
+		process_file; /* a process object; NULL: the container's, changed by what follows */
+	char **args;	      /* NULL: keep */
+	char *const *env;     /* added; NULL-terminated or NULL */
+	const char *cwd, *user;		   /* "uid[:gid]" */
+	char *const *groups, *const *caps; /* added */
+	const char *apparmor, *label, *console_socket, *pid_file, *cgroup;
+	bool tty, no_new_privs, detach, ignore_paused;
+	unsigned int preserve_fds;
+};
+
+/* Returns the exit status, or 0 with detach. */
+int container_exec(const struct exec_opts *o, struct err **e);
+
+#endif

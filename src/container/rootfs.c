@@ -1,0 +1,302 @@
+/* The root, its device nodes, what is hidden in it, and the move into it; see rootfs.h. */
+#include "container/rootfs.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+#include "base/str.h"
+#include "sys/mountapi.h"
+#include "sys/openat2.h"
+
+/* The mount that holds path must not be shared: pivot_root() refuses that, and the new root would appear on the host. */
+static int unshare_parent(const char *path)
+{
+	char buf[PATH_MAX], *slash;
+
+	snprintf(buf, sizeof(buf), "%s", path);
+	for (;;) {
+		if (mount(NULL, *buf ? buf : "/", NULL, MS_PRIVATE, NULL) == 0)
+			return 0;
+		if (errno != EINVAL || !*buf)
+			return -errno;
+		slash = strrchr(buf, '/');
+		*slash = '\0';
+	}
+}
+
+int rootfs_enter(struct rootfs *r, struct err **e)
+{
+	unsigned long prop = r->s->rootfs_propagation;
+	_cleanup_(closep) int tree = -1, at = -1;
+	int q;
+
+	/* One walk: nothing of ours goes out, and nothing or everything comes in, as asked. */
+	if (mount(NULL, "/", NULL, (prop & ~(unsigned long)MS_REC ? prop : MS_SLAVE) | MS_REC,
+		  NULL) < 0)
+		return err_sys(e, errno, "propagation of the old root");
+	if (prop & MS_SHARED) {
+		q = unshare_parent(r->path);
+		if (q < 0)
+			return err_sys(e, -q, "propagation of the mount with '%s'", r->path);
+	}
+	tree = sys_open_tree(AT_FDCWD, r->path, OPEN_TREE_CLONE | AT_RECURSIVE);
+	if (tree < 0)
+		return err_sys(e, -tree, "root '%s'", r->path);
+	at = open(r->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (at < 0)
+		return err_sys(e, errno, "root '%s'", r->path);
+	q = sys_move_mount(tree, at);
+	if (q < 0)
+		return err_sys(e, -q, "mount the root '%s'", r->path);
+	r->rootfd = TAKE_FD(tree);
+	r->empty_dir = -1;
+	return 0;
+}
+
+/* The host's node in place of mknod(), which user namespaces do not allow. */
+static int bind_node(struct rootfs *r, const char *path, struct err **e)
+{
+	_cleanup_(closep) int tree = sys_open_tree(AT_FDCWD, path, OPEN_TREE_CLONE), to = -1;
+	int q;
+
+	if (tree < 0)
+		return err_sys(e, -tree, "device '%s'", path);
+	to = root_mkfile(r->rootfd, path, 0755, 0666);
+	if (to < 0)
+		return err_sys(e, -to, "device '%s'", path);
+	q = sys_move_mount(tree, to);
+	return q < 0 ? err_sys(e, -q, "device '%s'", path) : 0;
+}
+
+static int make_node(struct rootfs *r, int dev, const struct spec_device *d, struct err **e)
+{
+	char name[NAME_MAX + 1];
+	_cleanup_(closep) int parent = -1;
+	dev_t rdev = d->type == S_IFIFO ? 0
+					: makedev((unsigned int)d->major, (unsigned int)d->minor);
+	struct stat st;
+
+	if (r->user_ns)
+		return bind_node(r, d->path, e);
+	if (dev >= 0 && str_starts(d->path, "/dev/") && !strchr(d->path + 5, '/')) {
+		snprintf(name, sizeof(name), "%s", d->path + 5);
+	} else {
+		dev = parent = root_parent(r->rootfd, d->path, 0755, name, sizeof(name));
+		if (parent < 0)
+			return err_sys(e, -parent, "device '%s'", d->path);
+	}
+	if (mknodat(dev, name, d->type | d->mode, rdev) < 0) {
+		if (errno == EPERM)
+			return bind_node(r, d->path, e);
+		if (errno != EEXIST)
+			return err_sys(e, errno, "device '%s'", d->path);
+		if (fstatat(dev, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    (st.st_mode & S_IFMT) != d->type || st.st_rdev != rdev)
+			return err_set(e, EEXIST, "device.exists",
+				       "device '%s': something else is there", d->path);
+		if (fchmodat(dev, name, d->mode, 0) < 0)
+			return err_sys(e, errno, "device '%s'", d->path);
+	}
+	if ((d->uid || d->gid) && fchownat(dev, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, errno, "device '%s': owner", d->path);
+	return 0;
+}
+
+int rootfs_devices(struct rootfs *r, struct err **e)
+{
+	static const struct spec_device usual[] = {
+		{ "/dev/null", S_IFCHR, 1, 3, 0666, 0, 0 },
+		{ "/dev/zero", S_IFCHR, 1, 5, 0666, 0, 0 },
+		{ "/dev/full", S_IFCHR, 1, 7, 0666, 0, 0 },
+		{ "/dev/tty", S_IFCHR, 5, 0, 0666, 0, 0 },
+		{ "/dev/random", S_IFCHR, 1, 8, 0666, 0, 0 },
+		{ "/dev/urandom", S_IFCHR, 1, 9, 0666, 0, 0 },
+	};
+	static const struct {
+		const char *to, *name;
+	} links[] = { { "/proc/self/fd", "fd" },
+		      { "/proc/self/fd/0", "stdin" },
+		      { "/proc/self/fd/1", "stdout" },
+		      { "/proc/self/fd/2", "stderr" },
+		      { "/proc/kcore", "core" } };
+	_cleanup_(closep) int dev = -1;
+	mode_t old = umask(0);
+	size_t i, k;
+	int q = 0;
+
+	if (r->dev_is_bind) {
+		umask(old);
+		return 0;
+	}
+	dev = root_mkdirs(r->rootfd, "dev", 0755);
+	if (dev < 0)
+		return err_sys(e, -dev, "make /dev");
+	for (i = 0; i < ARRAY_SIZE(usual) && q == 0; i++) {
+		for (k = 0; k < r->s->n_devices; k++)
+			if (streq(r->s->devices[k].path, usual[i].path))
+				break;
+		if (k == r->s->n_devices)
+			q = make_node(r, dev, &usual[i], e);
+	}
+	for (i = 0; i < r->s->n_devices && q == 0; i++) {
+		/* The container's own pseudo-terminals decide what /dev/ptmx is, and the console comes with them. */
+		if (!streq(r->s->devices[i].path, "/dev/ptmx"))
+			q = make_node(r, dev, &r->s->devices[i], e);
+	}
+	umask(old);
+	if (q < 0)
+		return q;
+	for (i = 0; i < ARRAY_SIZE(links); i++)
+		if (symlinkat(links[i].to, dev, links[i].name) < 0 && errno != EEXIST)
+			return err_sys(e, errno, "link /dev/%s", links[i].name);
+	if (faccessat(dev, "pts/ptmx", F_OK, 0) == 0) {
+		if (unlinkat(dev, "ptmx", 0) < 0 && errno != ENOENT)
+			return err_sys(e, errno, "replace /dev/ptmx");
+		if (symlinkat("pts/ptmx", dev, "ptmx") < 0)
+			return err_sys(e, errno, "link /dev/ptmx");
+	}
+	return 0;
+}
+
+int rootfs_console(struct rootfs *r, int slave, struct err **e)
+{
+	_cleanup_(closep) int to = -1,
+			      tree = sys_open_tree(slave, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
+	int q;
+
+	if (tree < 0)
+		return err_sys(e, -tree, "mount /dev/console");
+	to = root_mkfile(r->rootfd, "dev/console", 0755, 0620);
+	if (to < 0)
+		return err_sys(e, -to, "make /dev/console");
+	q = sys_move_mount(tree, to);
+	return q < 0 ? err_sys(e, -q, "mount /dev/console") : 0;
+}
+
+static int read_only(int fd, bool recursive)
+{
+	struct sys_mount_attr a = { .set = MOUNT_ATTR_RDONLY };
+
+	return sys_mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &a);
+}
+
+/* One file and one folder serve all masks; each mask is a copy of that mount. */
+static int mask(struct rootfs *r, int null, const char *path, struct err **e)
+{
+	_cleanup_(closep) int to = root_open(r->rootfd, path, O_PATH, 0), tree = -1;
+	struct stat st;
+	int q;
+
+	if (to == -ENOENT || to == -ENOTDIR || to == -EACCES)
+		return 0;
+	if (to < 0 || fstat(to, &st) < 0)
+		return err_sys(e, to < 0 ? -to : errno, "mask '%s'", path);
+	if (!S_ISDIR(st.st_mode)) {
+		tree = sys_open_tree(null, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
+	} else if (r->empty_dir >= 0) {
+		tree = sys_open_tree(r->empty_dir, "", AT_EMPTY_PATH | OPEN_TREE_CLONE);
+	} else {
+		_cleanup_(closep) int fs = sys_fsopen("tmpfs");
+
+		if (fs < 0)
+			return err_sys(e, -fs, "mask '%s'", path);
+		sys_fsconfig(fs, SYS_FSCONFIG_STRING, "size", "0k");
+		sys_fsconfig(fs, SYS_FSCONFIG_STRING, "mode", "0555");
+		sys_fsconfig(fs, SYS_FSCONFIG_FLAG, "ro", NULL);
+		if (r->s->mount_label && *r->s->mount_label)
+			sys_fsconfig(fs, SYS_FSCONFIG_STRING, "context", r->s->mount_label);
+		q = sys_fsconfig(fs, SYS_FSCONFIG_CREATE, NULL, NULL);
+		if (q < 0)
+			return err_sys(e, -q, "mask '%s'", path);
+		tree = sys_fsmount(fs, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+					       MOUNT_ATTR_NOEXEC);
+	}
+	if (tree < 0)
+		return err_sys(e, -tree, "mask '%s'", path);
+	q = sys_move_mount(tree, to);
+	if (q < 0)
+		return err_sys(e, -q, "mask '%s'", path);
+	if (S_ISDIR(st.st_mode) && r->empty_dir < 0)
+		r->empty_dir = TAKE_FD(tree);
+	return 0;
+}
+
+static int protect_path(struct rootfs *r, const char *path, struct err **e)
+{
+	_cleanup_(closep) int to = root_open(r->rootfd, path, O_PATH, 0), tree = -1;
+	int q;
+
+	if (to == -ENOENT || to == -ENOTDIR || to == -EACCES)
+		return 0;
+	if (to < 0)
+		return err_sys(e, -to, "read-only path '%s'", path);
+	tree = sys_open_tree(to, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | AT_RECURSIVE);
+	if (tree < 0)
+		return err_sys(e, -tree, "read-only path '%s'", path);
+	q = read_only(tree, true);
+	if (q == 0)
+		q = sys_move_mount(tree, to);
+	return q < 0 ? err_sys(e, -q, "read-only path '%s'", path) : 0;
+}
+
+int rootfs_protect(struct rootfs *r, struct err **e)
+{
+	_cleanup_(closep) int null = -1;
+	struct stat st;
+	size_t i;
+	int q = 0;
+
+	for (i = 0; r->s->readonly && r->s->readonly[i] && q == 0; i++)
+		q = protect_path(r, r->s->readonly[i], e);
+	if (q == 0 && r->s->masked && r->s->masked[0]) {
+		/* The host's /dev/null: the image's could be anything. */
+		null = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		if (null < 0 || fstat(null, &st) < 0 || !S_ISCHR(st.st_mode) ||
+		    st.st_rdev != makedev(1, 3))
+			return err_set(e, ENODEV, "mask.null",
+				       "the host's /dev/null is not the null device");
+		for (i = 0; r->s->masked[i] && q == 0; i++)
+			q = mask(r, null, r->s->masked[i], e);
+	}
+	if (q == 0 && r->s->root_readonly) {
+		q = read_only(r->rootfd, false);
+		if (q < 0)
+			err_sys(e, -q, "make the root read-only");
+	}
+	r->empty_dir = safe_close(r->empty_dir);
+	return q;
+}
+
+int rootfs_pivot(struct rootfs *r, struct err **e)
+{
+	unsigned long prop = r->s->rootfs_propagation;
+
+	if (fchdir(r->rootfd) < 0)
+		return err_sys(e, errno, "enter the root");
+	if (!r->s->ns[NS_MNT].present) {
+		if (chroot(".") < 0)
+			return err_sys(e, errno, "chroot");
+	} else if (r->no_pivot) {
+		if (mount(".", "/", NULL, MS_MOVE, NULL) < 0)
+			return err_sys(e, errno, "move the root mount");
+		if (chroot(".") < 0)
+			return err_sys(e, errno, "chroot");
+	} else {
+		/* Old and new at the same place: no folder is needed, the old one lies on top and is taken away. */
+		if (sys_pivot_root(".", ".") < 0)
+			return err_sys(e, errno, "pivot_root");
+		if (prop & MS_SHARED && mount(NULL, ".", NULL, MS_SLAVE | MS_REC, NULL) < 0)
+			return err_sys(e, errno, "propagation of the old root");
+		if (umount2(".", MNT_DETACH) < 0)
+			return err_sys(e, errno, "unmount the old root");
+	}
+	if (chdir("/") < 0)
+		return err_sys(e, errno, "enter the root");
+	if (r->s->ns[NS_MNT].present && prop && mount(NULL, "/", NULL, prop, NULL) < 0)
+		return err_sys(e, errno, "rootfsPropagation");
+	r->rootfd = safe_close(r->rootfd);
+	return 0;
+}
