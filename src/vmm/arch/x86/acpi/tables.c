@@ -130,7 +130,7 @@ static void dsdt_legacy(struct buf *b, const struct acpi_config *cfg)
 		size_t pkg;
 
 		dev = aml_device_begin(b, "VGEN");
-		aml_name_string(b, "_HID", "QEMUVGID");
+		aml_name_string(b, "_HID", "STRA0001");
 		aml_name_string(b, "_CID", "VM_Gen_Counter");
 		aml_name_string(b, "_DDN", "VM_Gen_Counter");
 		aml_name(b, "ADDR");
