@@ -3,5 +3,6 @@
 
 const struct cli_cmd *const cli_tables[] = {
 	cli_store_cmds,
+	cli_vm_cmds,
 	NULL,
 };

@@ -12,7 +12,9 @@
 #define IMAGE_IMAGE_H
 
 #include "image/archive.h"
+#include "image/disks.h"
 #include "image/gc.h"
+#include "image/kernel.h"
 #include "image/manifest.h"
 #include "image/op.h"
 #include "image/ref.h"
