@@ -110,8 +110,8 @@ struct json *host_status(struct err **e)
 {
 	_cleanup_(json_freep) struct json *j = json_new_obj(), *cpu = json_new_obj(),
 					  *mem = json_new_obj();
-	struct host_memory m;
-	struct host_cpu c;
+	struct host_memory m = { 0 };
+	struct host_cpu c = { 0 };
 	struct utsname u = { 0 };
 	int r;
 
