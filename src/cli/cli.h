@@ -21,16 +21,22 @@ struct cli_common {
 extern const char *const cli_outputs[];
 
 /* Rows of an option table whose target struct T begins with `struct cli_common common`. */
-#define CLI_COMMON(T)                                                                                                      \
-	OPT(T, common.output, ENUM, "output", 'o', "FORMAT", "table, wide, json, yaml or name", .choices = cli_outputs),   \
-		OPT(T, common.no_headings, FLAG, "no-headings", 0, NULL, "leave out the table's headings"),                \
-		OPT(T, common.project, STR, "project", 0, "NAME", "work in this project ($STRATA_PROJECT, default)"),      \
-		OPT(T, common.socket, STR, "socket", 0, "PATH", "the daemon's socket ($STRATA_SOCKET, /run/strata/strata.sock)"), \
-		OPT(T, common.host, STR, "host", 0, "URL", "a daemon elsewhere, https://NAME:8443 ($STRATA_HOST)"),       \
-		OPT(T, common.token_file, STR, "token-file", 0, "FILE", "token for --host"),                              \
-		OPT(T, common.ca, STR, "ca", 0, "FILE", "authority that signed the daemon's certificate"),                \
-		OPT(T, common.cert, STR, "cert", 0, "FILE", "client certificate for --host"),                             \
-		OPT(T, common.key, STR, "key", 0, "FILE", "its key"),                                                     \
+#define CLI_COMMON(T)                                                                           \
+	OPT(T, common.output, ENUM, "output", 'o', "FORMAT", "table, wide, json, yaml or name", \
+	    .choices = cli_outputs),                                                            \
+		OPT(T, common.no_headings, FLAG, "no-headings", 0, NULL,                        \
+		    "leave out the table's headings"),                                          \
+		OPT(T, common.project, STR, "project", 0, "NAME",                               \
+		    "work in this project ($STRATA_PROJECT, default)"),                         \
+		OPT(T, common.socket, STR, "socket", 0, "PATH",                                 \
+		    "the daemon's socket ($STRATA_SOCKET, /run/strata/strata.sock)"),           \
+		OPT(T, common.host, STR, "host", 0, "URL",                                      \
+		    "a daemon elsewhere, https://NAME:8443 ($STRATA_HOST)"),                    \
+		OPT(T, common.token_file, STR, "token-file", 0, "FILE", "token for --host"),    \
+		OPT(T, common.ca, STR, "ca", 0, "FILE",                                         \
+		    "authority that signed the daemon's certificate"),                          \
+		OPT(T, common.cert, STR, "cert", 0, "FILE", "client certificate for --host"),   \
+		OPT(T, common.key, STR, "key", 0, "FILE", "its key"),                           \
 		OPT(T, common.help, FLAG, "help", 'h', NULL, "show this")
 
 struct cli {
@@ -54,6 +60,7 @@ struct command {
 extern const struct command *const command_table[]; /* NULL-terminated, in the order of the help */
 
 /* Paths: "/v1/instances/<escaped ref>?project=p"; the caller frees.  NULL: out of memory. */
-char *cli_path(const struct cli *cli, const char *collection, const char *ref, const char *verb, const char *query);
+char *cli_path(const struct cli *cli, const char *collection, const char *ref, const char *verb,
+	       const char *query);
 
 #endif

@@ -45,7 +45,8 @@ static void print_overview(FILE *f)
 	for (const struct command *const *c = command_table; *c; c++) {
 		char left[64];
 
-		snprintf(left, sizeof(left), "%s %s", (*c)->words, (*c)->operands ? (*c)->operands : "");
+		snprintf(left, sizeof(left), "%s %s", (*c)->words,
+			 (*c)->operands ? (*c)->operands : "");
 		fprintf(f, "  %-32s %s\n", left, (*c)->help);
 	}
 	fprintf(f, "\n'strata COMMAND --help' shows a command's options and examples.\n");
@@ -57,8 +58,8 @@ static void print_help(const struct command *c)
 	size_t width = terminal_width(1);
 
 	opt_help(c->opts, width ? width : 100, &b);
-	printf("Usage: strata %s [OPTION]...%s%s\n\n%s.\n\nOptions:\n%s", c->words, c->operands ? " " : "",
-	       c->operands ? c->operands : "", c->help, buf_str(&b));
+	printf("Usage: strata %s [OPTION]...%s%s\n\n%s.\n\nOptions:\n%s", c->words,
+	       c->operands ? " " : "", c->operands ? c->operands : "", c->help, buf_str(&b));
 	if (c->examples)
 		printf("\nExamples:\n%s", c->examples);
 }
@@ -77,13 +78,14 @@ static int unknown_command(int argc, char **argv)
 			break;
 		/* "strata task": show what there is */
 		if (str_starts((*c)->words, argv[0]) && (*c)->words[strlen(argv[0])] == ' ')
-			fprintf(stderr, "  strata %s %s\t%s\n", (*c)->words, (*c)->operands ? (*c)->operands : "", (*c)->help);
+			fprintf(stderr, "  strata %s %s\t%s\n", (*c)->words,
+				(*c)->operands ? (*c)->operands : "", (*c)->help);
 	}
 	near = near_miss(given, names.v, names.n);
 	if (!near)
 		near = near_miss(argv[0], names.v, names.n);
-	fprintf(stderr, "strata: '%s' is no command%s%s%s\nTry 'strata --help'.\n", given, near ? "; did you mean '" : "",
-		near ? near : "", near ? "'?" : "");
+	fprintf(stderr, "strata: '%s' is no command%s%s%s\nTry 'strata --help'.\n", given,
+		near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 	vec_done(&names);
 	return 2;
 }
@@ -94,8 +96,8 @@ static void globals_last(int argc, char **argv)
 	int n = 1;
 
 	while (n < argc && argv[n][0] == '-' && argv[n][1]) {
-		bool has_value = !strchr(argv[n], '=') && !streq(argv[n], "--no-headings") && !streq(argv[n], "-h") &&
-				 !streq(argv[n], "--help");
+		bool has_value = !strchr(argv[n], '=') && !streq(argv[n], "--no-headings") &&
+				 !streq(argv[n], "-h") && !streq(argv[n], "--help");
 
 		n += has_value && n + 1 < argc ? 2 : 1;
 	}
@@ -124,7 +126,9 @@ static int connect_daemon(struct cli *cli, struct err **e)
 	struct cli_common *o = cli->common;
 	const char *url = or_env(o->host, "STRATA_HOST", NULL);
 	_cleanup_(buf_done) struct buf token = { 0 };
-	struct rest_cfg cfg = { .url = url ? url : "http://localhost", .ca = o->ca, .cert = o->cert, .key = o->key };
+	struct rest_cfg cfg = {
+		.url = url ? url : "http://localhost", .ca = o->ca, .cert = o->cert, .key = o->key
+	};
 	int r;
 
 	if (!url)
@@ -144,7 +148,8 @@ static int connect_daemon(struct cli *cli, struct err **e)
 	return r;
 }
 
-char *cli_path(const struct cli *cli, const char *collection, const char *ref, const char *verb, const char *query)
+char *cli_path(const struct cli *cli, const char *collection, const char *ref, const char *verb,
+	       const char *query)
 {
 	struct buf b = { 0 };
 
@@ -165,9 +170,11 @@ char *cli_path(const struct cli *cli, const char *collection, const char *ref, c
 static int check_operands(const struct command *c, int n, struct err **e)
 {
 	if (n < c->min)
-		return err_set(e, EINVAL, "usage.operand", "wants %s", c->operands ? c->operands : "an operand");
+		return err_set(e, EINVAL, "usage.operand", "wants %s",
+			       c->operands ? c->operands : "an operand");
 	if (c->max >= 0 && n > c->max)
-		return err_set(e, EINVAL, "usage.operand", "takes %s", c->max ? c->operands : "no operand");
+		return err_set(e, EINVAL, "usage.operand", "takes %s",
+			       c->max ? c->operands : "no operand");
 	return 0;
 }
 
@@ -183,7 +190,8 @@ static int run(const struct command *c, int argc, char **argv)
 		print_help(c);
 		status = 0;
 	} else if (n < 0 || check_operands(c, n, &e) < 0) {
-		fprintf(stderr, "strata %s: %s\nTry 'strata %s --help'.\n", c->words, err_msg(e), c->words);
+		fprintf(stderr, "strata %s: %s\nTry 'strata %s --help'.\n", c->words, err_msg(e),
+			c->words);
 	} else {
 		status = connect_daemon(&cli, &e);
 		if (status == 0)
@@ -212,7 +220,8 @@ int main(int argc, char **argv)
 		printf("strata %s\n", STRATA_VERSION);
 		return 0;
 	}
-	if (argc == 2 && (streq(argv[1], "--help") || streq(argv[1], "-h") || streq(argv[1], "help"))) {
+	if (argc == 2 &&
+	    (streq(argv[1], "--help") || streq(argv[1], "-h") || streq(argv[1], "help"))) {
 		print_overview(stdout);
 		return 0;
 	}

@@ -80,8 +80,8 @@ static void add_cell(struct buf *b, const struct column *c, const struct json *v
 	}
 }
 
-static int add_row(struct table *t, const struct json *item, const struct column *columns, size_t n, bool wide,
-		   struct err **e)
+static int add_row(struct table *t, const struct json *item, const struct column *columns, size_t n,
+		   bool wide, struct err **e)
 {
 	struct buf cells[32] = { 0 };
 	const char *texts[32];
@@ -102,7 +102,8 @@ static int add_row(struct table *t, const struct json *item, const struct column
 	return r;
 }
 
-static int print_table(struct cli *cli, const struct json *items, const struct column *columns, size_t n, struct err **e)
+static int print_table(struct cli *cli, const struct json *items, const struct column *columns,
+		       size_t n, struct err **e)
 {
 	_cleanup_(table_freep) struct table *t = NULL;
 	_cleanup_(buf_done) struct buf out = { 0 };
@@ -135,7 +136,8 @@ static int print_names(const struct json *items, struct err **e)
 	return put(&b, e);
 }
 
-int output_list(struct cli *cli, const struct json *items, const struct column *columns, size_t n, struct err **e)
+int output_list(struct cli *cli, const struct json *items, const struct column *columns, size_t n,
+		struct err **e)
 {
 	switch (cli->common->output) {
 	case OUTPUT_JSON:

@@ -19,7 +19,8 @@ struct column {
 };
 
 /* items: an array of objects. */
-int output_list(struct cli *cli, const struct json *items, const struct column *columns, size_t n, struct err **e);
+int output_list(struct cli *cli, const struct json *items, const struct column *columns, size_t n,
+		struct err **e);
 /* One object: YAML unless -o json or name. */
 int output_object(struct cli *cli, const struct json *object, struct err **e);
 

@@ -29,8 +29,8 @@ int rest_client_new(const struct rest_cfg *cfg, struct rest_client **ret, struct
 
 	if (!c)
 		return err_sys(e, ENOMEM, "client");
-	c->cfg = (struct rest_cfg){ copy(cfg->unix_socket), copy(cfg->url), copy(cfg->token), copy(cfg->ca), copy(cfg->cert),
-				    copy(cfg->key) };
+	c->cfg = (struct rest_cfg){ copy(cfg->unix_socket), copy(cfg->url),  copy(cfg->token),
+				    copy(cfg->ca),	    copy(cfg->cert), copy(cfg->key) };
 	c->h = curl_easy_init();
 	if (!c->h || !c->cfg.url)
 		return err_sys(e, ENOMEM, "client");
@@ -54,7 +54,8 @@ void rest_client_free(struct rest_client *c)
 
 int rest_escape(struct buf *b, const char *s)
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
 
 	for (; *s; s++) {
 		if (strchr(plain, *s))
@@ -102,8 +103,8 @@ static size_t take_header(char *data, size_t size, size_t n, void *arg)
 }
 
 /* Options that every request shares; *headers is the caller's to free. */
-static int prepare(struct rest_client *c, const char *method, const char *path, const char *body, int64_t if_match,
-		   struct curl_slist **headers, struct err **e)
+static int prepare(struct rest_client *c, const char *method, const char *path, const char *body,
+		   int64_t if_match, struct curl_slist **headers, struct err **e)
 {
 	_cleanup_(buf_done) struct buf url = { 0 }, h = { 0 };
 	struct curl_slist *l = NULL;
@@ -153,17 +154,20 @@ static int no_answer(struct rest_client *c, CURLcode rc, struct err **e)
 	if (rc == CURLE_OUT_OF_MEMORY)
 		return err_sys(e, ENOMEM, "request");
 	if (rc == CURLE_COULDNT_CONNECT && (os == ENOENT || os == ECONNREFUSED))
-		return err_set(e, ECONNREFUSED, "daemon.down",
-			       "no daemon answers on '%s': is stratad running? ('systemctl start stratad', or 'make up')",
-			       where);
+		return err_set(
+			e, ECONNREFUSED, "daemon.down",
+			"no daemon answers on '%s': is stratad running? ('systemctl start stratad', or 'make up')",
+			where);
 	if (rc == CURLE_COULDNT_CONNECT && os == EACCES)
 		return err_set(e, EACCES, "daemon.denied",
-			       "'%s' is not yours to use: run as root, or join the group 'strata'", where);
-	return err_set(e, EIO, "daemon.lost", "the daemon on '%s': %s", where, curl_easy_strerror(rc));
+			       "'%s' is not yours to use: run as root, or join the group 'strata'",
+			       where);
+	return err_set(e, EIO, "daemon.lost", "the daemon on '%s': %s", where,
+		       curl_easy_strerror(rc));
 }
 
-int rest_request(struct rest_client *c, const char *method, const char *path, const char *body, int64_t if_match,
-		 struct rest_reply *ret, struct err **e)
+int rest_request(struct rest_client *c, const char *method, const char *path, const char *body,
+		 int64_t if_match, struct rest_reply *ret, struct err **e)
 {
 	struct curl_slist *headers = NULL;
 	CURLcode rc;
@@ -219,11 +223,12 @@ static int api_error(long status, const struct json *body, struct err **e)
 
 	if (id && message)
 		return err_set(e, errno_of(status), id, "%s", message);
-	return err_set(e, errno_of(status), "http.status", "the daemon answered with HTTP status %ld", status);
+	return err_set(e, errno_of(status), "http.status",
+		       "the daemon answered with HTTP status %ld", status);
 }
 
-int rest_call(struct rest_client *c, const char *method, const char *path, const char *body, struct json **ret,
-	      struct err **e)
+int rest_call(struct rest_client *c, const char *method, const char *path, const char *body,
+	      struct json **ret, struct err **e)
 {
 	_cleanup_(rest_reply_done) struct rest_reply reply = { 0 };
 	_cleanup_(json_freep) struct json *j = NULL;
@@ -233,7 +238,8 @@ int rest_call(struct rest_client *c, const char *method, const char *path, const
 	if (r < 0)
 		return r;
 	if (reply.body.len) {
-		r = json_parse(reply.body.s, reply.body.len, &limits, &j, reply.status < 400 ? e : NULL);
+		r = json_parse(reply.body.s, reply.body.len, &limits, &j,
+			       reply.status < 400 ? e : NULL);
 		if (r < 0 && reply.status < 400)
 			return err_wrap(e, r, "answer of the daemon");
 	}
@@ -271,7 +277,8 @@ static size_t take_lines(char *data, size_t size, size_t n, void *arg)
 	return size * n;
 }
 
-int rest_stream(struct rest_client *c, const char *path, rest_line_fn *fn, void *arg, struct err **e)
+int rest_stream(struct rest_client *c, const char *path, rest_line_fn *fn, void *arg,
+		struct err **e)
 {
 	struct stream s = { .c = c, .fn = fn, .arg = arg };
 	struct curl_slist *headers = NULL;

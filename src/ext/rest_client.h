@@ -18,8 +18,8 @@ void rest_reply_done(struct rest_reply *r);
 
 struct rest_cfg {
 	const char *unix_socket; /* NULL: TCP */
-	const char *url;	 /* "http://localhost" with a unix socket, else "https://host:8443" */
-	const char *token;	 /* NULL: none; sent as a bearer token */
+	const char *url;   /* "http://localhost" with a unix socket, else "https://host:8443" */
+	const char *token; /* NULL: none; sent as a bearer token */
 	const char *ca, *cert, *key; /* PEM files; NULL: the system's, none */
 };
 int rest_client_new(const struct rest_cfg *cfg, struct rest_client **ret, struct err **e);
@@ -27,14 +27,15 @@ void rest_client_free(struct rest_client *c);
 DEFINE_CLEANUP(struct rest_client *, rest_client_free);
 
 /* body: JSON text or NULL.  if_match: a revision, 0: none.  Any HTTP status is success here; -errno: no answer. */
-int rest_request(struct rest_client *c, const char *method, const char *path, const char *body, int64_t if_match,
-		 struct rest_reply *ret, struct err **e);
+int rest_request(struct rest_client *c, const char *method, const char *path, const char *body,
+		 int64_t if_match, struct rest_reply *ret, struct err **e);
 /* The same, and errors of the API become errors of ours (id and message); *ret (may be NULL): the parsed body. */
-int rest_call(struct rest_client *c, const char *method, const char *path, const char *body, struct json **ret,
-	      struct err **e);
+int rest_call(struct rest_client *c, const char *method, const char *path, const char *body,
+	      struct json **ret, struct err **e);
 /* GET whose body comes line by line for as long as it lasts; fn returns non-zero to end it (returned, if negative). */
 typedef int rest_line_fn(void *arg, const char *line);
-int rest_stream(struct rest_client *c, const char *path, rest_line_fn *fn, void *arg, struct err **e);
+int rest_stream(struct rest_client *c, const char *path, rest_line_fn *fn, void *arg,
+		struct err **e);
 /* s percent-encoded as one path segment or query value, appended to b. */
 int rest_escape(struct buf *b, const char *s);
 

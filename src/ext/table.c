@@ -9,7 +9,8 @@ struct table {
 	size_t n;
 };
 
-int table_new(const struct table_column *columns, size_t n, size_t width, struct table **ret, struct err **e)
+int table_new(const struct table_column *columns, size_t n, size_t width, struct table **ret,
+	      struct err **e)
 {
 	_cleanup_(table_freep) struct table *t = calloc(1, sizeof(*t));
 
@@ -65,12 +66,14 @@ int table_print(struct table *t, bool no_headings, struct buf *out, struct err *
 	if (no_headings && scols_table_get_nlines(t->t) == 0)
 		return 0;
 	scols_table_enable_noheadings(t->t, no_headings);
-	if (scols_table_get_nlines(t->t) == 0) { /* the library prints nothing then: people want the headings */
+	if (scols_table_get_nlines(t->t) ==
+	    0) { /* the library prints nothing then: people want the headings */
 		struct libscols_iter *it = scols_new_iter(SCOLS_ITER_FORWARD);
 		struct libscols_column *c;
 
 		while (it && scols_table_next_column(t->t, it, &c) == 0)
-			buf_addf(out, "%s%s", out->len ? "  " : "", scols_cell_get_data(scols_column_get_header(c)));
+			buf_addf(out, "%s%s", out->len ? "  " : "",
+				 scols_cell_get_data(scols_column_get_header(c)));
 		scols_free_iter(it);
 		buf_addc(out, '\n');
 		return buf_error(out) ? err_sys(e, ENOMEM, "table") : 0;

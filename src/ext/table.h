@@ -7,7 +7,10 @@
 
 struct table;
 
-enum { TABLE_RIGHT = 1, TABLE_CUT = 2 }; /* numbers to the right; may be cut when the terminal is narrow */
+enum {
+	TABLE_RIGHT = 1,
+	TABLE_CUT = 2
+}; /* numbers to the right; may be cut when the terminal is narrow */
 
 struct table_column {
 	const char *name; /* shown as heading */
@@ -15,7 +18,8 @@ struct table_column {
 };
 
 /* width: columns of the terminal; 0: do not fit, print everything (pipes). */
-int table_new(const struct table_column *columns, size_t n, size_t width, struct table **ret, struct err **e);
+int table_new(const struct table_column *columns, size_t n, size_t width, struct table **ret,
+	      struct err **e);
 void table_free(struct table *t); /* NULL: no effect */
 DEFINE_CLEANUP(struct table *, table_free);
 /* One text a column, copied; NULL shows "-".  Control characters are shown escaped. */

@@ -45,7 +45,8 @@ static bool exists(const char *path)
 
 static bool find_program(const char *name, char *out, size_t len)
 {
-	static const char *const dirs[] = { "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin" };
+	static const char *const dirs[] = { "/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
+					    "/usr/bin",	       "/sbin",		 "/bin" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
 		snprintf(out, len, "%s/%s", dirs[i], name);
@@ -102,13 +103,16 @@ static void measure_engine(void)
 
 	engine.engine = r == 0 && rate >= KVM_PROBE_NATIVE ? "native" : "qemu";
 	if (r < 0)
-		snprintf(engine.reason, sizeof(engine.reason), "no usable KVM (%s): QEMU emulates the processor", err_msg(e));
-	else if (rate < KVM_PROBE_NATIVE)
 		snprintf(engine.reason, sizeof(engine.reason),
-			 "KVM emulates guests here (%.1f million loops/s, 50 are wanted): QEMU is faster", (double)rate / 1e6);
+			 "no usable KVM (%s): QEMU emulates the processor", err_msg(e));
+	else if (rate < KVM_PROBE_NATIVE)
+		snprintf(
+			engine.reason, sizeof(engine.reason),
+			"KVM emulates guests here (%.1f million loops/s, 50 are wanted): QEMU is faster",
+			(double)rate / 1e6);
 	else
-		snprintf(engine.reason, sizeof(engine.reason), "KVM runs guests at speed (%.0f million loops/s)",
-			 (double)rate / 1e6);
+		snprintf(engine.reason, sizeof(engine.reason),
+			 "KVM runs guests at speed (%.0f million loops/s)", (double)rate / 1e6);
 }
 
 const char *doctor_engine(const char **reason)
@@ -167,7 +171,8 @@ static void look_cgroup(const struct check *c, struct finding *f)
 	else if ((unsigned long)st.f_type == CGROUP2_MAGIC)
 		say(f, OK, "control groups version 2");
 	else if (exists("/sys/fs/cgroup/memory") && exists("/sys/fs/cgroup/cpu"))
-		say(f, OK, "control groups version 1%s", exists("/sys/fs/cgroup/unified") ? " (hybrid)" : "");
+		say(f, OK, "control groups version 1%s",
+		    exists("/sys/fs/cgroup/unified") ? " (hybrid)" : "");
 	else
 		say(f, BROKEN, "control groups without cpu and memory controllers");
 }
@@ -176,10 +181,12 @@ static void look_favordynmods(const struct check *c, struct finding *f)
 {
 	_cleanup_(buf_done) struct buf b = { 0 };
 
-	if (file_read(AT_FDCWD, "/proc/self/mounts", 4 * MIB, &b, NULL) == 0 && strstr(buf_str(&b), "favordynmods"))
+	if (file_read(AT_FDCWD, "/proc/self/mounts", 4 * MIB, &b, NULL) == 0 &&
+	    strstr(buf_str(&b), "favordynmods"))
 		say(f, OK, "VMs and containers start without waiting for the kernel");
 	else
-		say(f, MISSING, "control groups without favordynmods: some kernels wait 10 ms and more for each VM");
+		say(f, MISSING,
+		    "control groups without favordynmods: some kernels wait 10 ms and more for each VM");
 }
 
 static void look_userns(const struct check *c, struct finding *f)
@@ -203,23 +210,37 @@ static void look_engine(const struct check *c, struct finding *f)
 }
 
 static const struct check checks[] = {
-	{ "cgroups", true, look_cgroup, NULL, NULL, "boot with a kernel that has the cpu and memory controllers" },
-	{ "user-namespaces", true, look_userns, NULL, NULL, "sysctl user.max_user_namespaces=65536" },
-	{ "overlayfs", true, look_filesystem, "overlay", "image layers are shared", "modprobe overlay" },
+	{ "cgroups", true, look_cgroup, NULL, NULL,
+	  "boot with a kernel that has the cpu and memory controllers" },
+	{ "user-namespaces", true, look_userns, NULL, NULL,
+	  "sysctl user.max_user_namespaces=65536" },
+	{ "overlayfs", true, look_filesystem, "overlay", "image layers are shared",
+	  "modprobe overlay" },
 	{ "tun", true, look_file, "/dev/net/tun", "network interfaces for VMs", "modprobe tun" },
 	{ "bridge", true, look_module, "bridge", "virtual switches", "modprobe bridge" },
 	{ "vlan", false, look_module, "8021q", "VLAN uplinks", "a kernel with CONFIG_VLAN_8021Q" },
-	{ "vhost-net", false, look_file, "/dev/vhost-net", "fast networking for VMs", "modprobe vhost_net" },
-	{ "kvm", false, look_file, "/dev/kvm", "hardware virtualization", "modprobe kvm_intel or kvm_amd; switch VT-x or AMD-V on in the firmware" },
-	{ "engine", false, look_engine, NULL, NULL, "a host with VT-x or AMD-V (nested, where this is a VM)" },
-	{ "favordynmods", false, look_favordynmods, NULL, NULL, "mount -o remount,favordynmods /sys/fs/cgroup (version 2, Linux 6.0)" },
-	{ "qemu", true, look_program, "qemu-system-x86_64", "second VM engine", "apt install qemu-system-x86" },
-	{ "qemu-img", false, look_program, "qemu-img", "import and export of foreign disk formats", "apt install qemu-utils" },
-	{ "seabios", false, look_file, "/usr/share/seabios/bios-256k.bin", "BIOS for disk images", "apt install seabios" },
-	{ "ovmf", false, look_file, "/usr/share/OVMF/OVMF_CODE.fd", "UEFI for disk images", "apt install ovmf" },
-	{ "mmdebstrap", false, look_program, "mmdebstrap", "image bootstrap", "apt install mmdebstrap" },
-	{ "criu", false, look_program, "criu", "checkpoint and migration of containers", "apt install criu" },
-	{ "lxcfs", false, look_file, "/var/lib/lxcfs/proc", "containers see their own memory and CPUs in /proc", "apt install lxcfs" },
+	{ "vhost-net", false, look_file, "/dev/vhost-net", "fast networking for VMs",
+	  "modprobe vhost_net" },
+	{ "kvm", false, look_file, "/dev/kvm", "hardware virtualization",
+	  "modprobe kvm_intel or kvm_amd; switch VT-x or AMD-V on in the firmware" },
+	{ "engine", false, look_engine, NULL, NULL,
+	  "a host with VT-x or AMD-V (nested, where this is a VM)" },
+	{ "favordynmods", false, look_favordynmods, NULL, NULL,
+	  "mount -o remount,favordynmods /sys/fs/cgroup (version 2, Linux 6.0)" },
+	{ "qemu", true, look_program, "qemu-system-x86_64", "second VM engine",
+	  "apt install qemu-system-x86" },
+	{ "qemu-img", false, look_program, "qemu-img", "import and export of foreign disk formats",
+	  "apt install qemu-utils" },
+	{ "seabios", false, look_file, "/usr/share/seabios/bios-256k.bin", "BIOS for disk images",
+	  "apt install seabios" },
+	{ "ovmf", false, look_file, "/usr/share/OVMF/OVMF_CODE.fd", "UEFI for disk images",
+	  "apt install ovmf" },
+	{ "mmdebstrap", false, look_program, "mmdebstrap", "image bootstrap",
+	  "apt install mmdebstrap" },
+	{ "criu", false, look_program, "criu", "checkpoint and migration of containers",
+	  "apt install criu" },
+	{ "lxcfs", false, look_file, "/var/lib/lxcfs/proc",
+	  "containers see their own memory and CPUs in /proc", "apt install lxcfs" },
 	{ "uidmap", false, look_program, "newuidmap", "rootless containers", "apt install uidmap" },
 };
 

@@ -14,14 +14,14 @@
 #include "base/clock.h"
 
 #define MEM_SIZE  0x10000U
-#define PML4      0x1000U
-#define PDPT      0x2000U
-#define PD        0x3000U
-#define CODE      0x4000U
-#define KICK      (SIGRTMIN + 5)
-#define CR0_PE    1ULL
-#define CR0_PG    (1ULL << 31)
-#define CR4_PAE   (1ULL << 5)
+#define PML4	  0x1000U
+#define PDPT	  0x2000U
+#define PD	  0x3000U
+#define CODE	  0x4000U
+#define KICK	  (SIGRTMIN + 5)
+#define CR0_PE	  1ULL
+#define CR0_PG	  (1ULL << 31)
+#define CR4_PAE	  (1ULL << 5)
 #define EFER_LME  (1ULL << 8)
 #define EFER_LMA  (1ULL << 10)
 #define PTE_P_RW  3ULL
@@ -76,8 +76,12 @@ static void fill(struct probe *p)
 static int set_registers(struct probe *p)
 {
 	struct kvm_regs regs = { .rip = CODE, .rflags = 2, .rsp = MEM_SIZE };
-	struct kvm_segment data = { .limit = 0xffffffff, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1 };
-	struct kvm_segment code = { .limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1 };
+	struct kvm_segment data = {
+		.limit = 0xffffffff, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1
+	};
+	struct kvm_segment code = {
+		.limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1
+	};
 	struct kvm_sregs s;
 
 	if (ioctl(p->vcpu, KVM_GET_SREGS, &s) < 0)
@@ -137,7 +141,8 @@ static int run_loop(struct probe *p, nsec_t *ns, struct err **e)
 		return 0;
 	if (r < 0)
 		return err_sys(e, errno, "run a vCPU");
-	return err_set(e, EIO, "kvm.exit", "a simple loop ends with exit reason %u", p->run->exit_reason);
+	return err_set(e, EIO, "kvm.exit", "a simple loop ends with exit reason %u",
+		       p->run->exit_reason);
 }
 
 static int measure(struct probe *p, uint64_t *ret, struct err **e)
@@ -169,13 +174,16 @@ static int measure(struct probe *p, uint64_t *ret, struct err **e)
 		return r;
 	if (ioctl(p->vcpu, KVM_GET_REGS, &regs) < 0)
 		return err_sys(e, errno, "vCPU registers");
-	*ret = (uint64_t)((unsigned __int128)regs.rbx * NSEC_PER_SEC / (uint64_t)MAX(ns, (nsec_t)1));
+	*ret = (uint64_t)((unsigned __int128)regs.rbx * NSEC_PER_SEC /
+			  (uint64_t)MAX(ns, (nsec_t)1));
 	return 0;
 }
 
 int kvm_probe(nsec_t span, uint64_t *ret, struct err **e)
 {
-	struct probe p = { .kvm = -1, .vm = -1, .vcpu = -1, .mem = MAP_FAILED, .run = MAP_FAILED, .span = span };
+	struct probe p = {
+		.kvm = -1, .vm = -1, .vcpu = -1, .mem = MAP_FAILED, .run = MAP_FAILED, .span = span
+	};
 	int r = make_vm(&p, e);
 
 	if (r == 0)

@@ -13,8 +13,10 @@ struct options {
 };
 
 static const struct opt options[] = {
-	OPT(struct options, type, STR, "type", 't', "TYPE", "only this type or kind of object: instance, instance.created"),
-	OPT(struct options, since, STR, "since", 0, "NUMBER", "begin after this event; 0: with the oldest that is kept"),
+	OPT(struct options, type, STR, "type", 't', "TYPE",
+	    "only this type or kind of object: instance, instance.created"),
+	OPT(struct options, since, STR, "since", 0, "NUMBER",
+	    "begin after this event; 0: with the oldest that is kept"),
 	OPT(struct options, count, U64, "count", 'n', "N", "end after so many"),
 	CLI_COMMON(struct options),
 	OPT_END,
@@ -37,7 +39,8 @@ static int print_event(void *arg, const char *line)
 	} else if (json_parse(line, strlen(line), NULL, &j, NULL) == 0) {
 		time = json_str(json_get(j, "time"));
 		name = json_str(json_walk(j, "object", "name", NULL));
-		printf("%s  %-24s %s\n", time ? time : "", json_str(json_get(j, "type")) ?: "", name ? name : "");
+		printf("%s  %-24s %s\n", time ? time : "", json_str(json_get(j, "type")) ?: "",
+		       name ? name : "");
 	}
 	if (fflush(stdout) != 0)
 		return -EPIPE;

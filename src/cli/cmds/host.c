@@ -42,7 +42,8 @@ static int doctor(struct cli *cli, void *opts, int argc, char **argv, struct err
 	for (size_t i = 0; i < json_len(checks); i++) {
 		const struct json *c = json_at(checks, i);
 
-		if (json_bool(json_get(c, "needed"), false) && !streq(json_str(json_get(c, "state")) ?: "", "ok"))
+		if (json_bool(json_get(c, "needed"), false) &&
+		    !streq(json_str(json_get(c, "state")) ?: "", "ok"))
 			status = 1;
 	}
 	if (cli->common->output != OUTPUT_TABLE && cli->common->output != OUTPUT_WIDE) {
@@ -51,10 +52,11 @@ static int doctor(struct cli *cli, void *opts, int argc, char **argv, struct err
 	}
 	for (size_t i = 0; i < json_len(checks); i++) {
 		const struct json *c = json_at(checks, i);
-		const char *state = json_str(json_get(c, "state")), *fix = json_str(json_get(c, "fix"));
+		const char *state = json_str(json_get(c, "state")),
+			   *fix = json_str(json_get(c, "fix"));
 
-		printf("%s  %-22s %s\n", mark(state ? state : "", cli->width != 0), json_str(json_get(c, "name")) ?: "",
-		       json_str(json_get(c, "detail")) ?: "");
+		printf("%s  %-22s %s\n", mark(state ? state : "", cli->width != 0),
+		       json_str(json_get(c, "name")) ?: "", json_str(json_get(c, "detail")) ?: "");
 		if (fix && state && !streq(state, "ok"))
 			printf("%33s%s\n", "to get it: ", fix);
 	}

@@ -13,7 +13,8 @@ struct options {
 
 static const struct opt options[] = { CLI_COMMON(struct options), OPT_END };
 static const struct opt ls_options[] = {
-	OPT(struct options, state, STR, "state", 0, "STATE", "only those that are waiting, running, succeeded, failed, cancelled"),
+	OPT(struct options, state, STR, "state", 0, "STATE",
+	    "only those that are waiting, running, succeeded, failed, cancelled"),
 	CLI_COMMON(struct options),
 	OPT_END,
 };
@@ -81,7 +82,8 @@ static int wait_tasks(struct cli *cli, void *opts, int argc, char **argv, struct
 		state = json_str(json_walk(j, "status", "state", NULL)) ?: "";
 		message = json_str(json_walk(j, "status", "error", "message", NULL));
 		if (!streq(state, "succeeded")) {
-			fprintf(stderr, "%s: %s%s%s\n", argv[i], state, message ? ": " : "", message ? message : "");
+			fprintf(stderr, "%s: %s%s%s\n", argv[i], state, message ? ": " : "",
+				message ? message : "");
 			status = 1;
 		}
 		i++;
@@ -101,13 +103,17 @@ static int cancel(struct cli *cli, void *opts, int argc, char **argv, struct err
 	return 0;
 }
 
-#define TASK_COMMAND(w, fn, table, lo, hi, what, h)                                                                        \
-	{                                                                                                                  \
-		.words = (w), .operands = (what), .help = (h), .opts = (table), .opts_size = sizeof(struct options),       \
-		.min = (lo), .max = (hi), .run = (fn)                                                                      \
+#define TASK_COMMAND(w, fn, table, lo, hi, what, h)                                        \
+	{                                                                                  \
+		.words = (w), .operands = (what), .help = (h), .opts = (table),            \
+		.opts_size = sizeof(struct options), .min = (lo), .max = (hi), .run = (fn) \
 	}
 
-const struct command cmd_task_ls = TASK_COMMAND("task ls", ls, ls_options, 0, 0, NULL, "List tasks");
-const struct command cmd_task_show = TASK_COMMAND("task show", show, options, 1, -1, "TASK...", "Show tasks whole");
-const struct command cmd_task_wait = TASK_COMMAND("task wait", wait_tasks, options, 1, -1, "TASK...", "Wait until tasks end");
-const struct command cmd_task_cancel = TASK_COMMAND("task cancel", cancel, options, 1, -1, "TASK...", "Cancel tasks");
+const struct command cmd_task_ls =
+	TASK_COMMAND("task ls", ls, ls_options, 0, 0, NULL, "List tasks");
+const struct command cmd_task_show =
+	TASK_COMMAND("task show", show, options, 1, -1, "TASK...", "Show tasks whole");
+const struct command cmd_task_wait =
+	TASK_COMMAND("task wait", wait_tasks, options, 1, -1, "TASK...", "Wait until tasks end");
+const struct command cmd_task_cancel =
+	TASK_COMMAND("task cancel", cancel, options, 1, -1, "TASK...", "Cancel tasks");
