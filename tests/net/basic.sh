@@ -1,6 +1,6 @@
 #!/bin/bash
 # Networks, port groups and NICs on the bridge driver: reach, modes, forwards, groups, repair, restart, removal.
-. "$SOURCE/tests/net/lib.sh"
+. "${SOURCE:?}/tests/net/lib.sh" || exit 1
 requires cmd:curl cmd:busybox cmd:python3
 outside
 netns c1 c2 c3 c4

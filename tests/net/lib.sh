@@ -1,6 +1,6 @@
 # For the tests of the network: everything happens in namespaces of the test's own, under a private /run/netns.
 # Source it first; it starts the test again inside `unshare` and goes on there.
-. "$SOURCE/tests/lib.sh"
+. "${SOURCE:?}/tests/lib.sh" || exit 1
 requires root cmd:strata-net cmd:ip cmd:nft
 if [ -z "${STRATA_NET_INSIDE:-}" ]; then
 	trap - EXIT

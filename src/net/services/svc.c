@@ -7,7 +7,8 @@
 #include "net/spec.h"
 #include "sys/netns.h"
 
-static const struct svc_ops *const table[] = { NULL };
+static const struct svc_ops *const table[] = { &svc_dhcp4, &svc_ip6, &svc_dns, &svc_metadata,
+					       NULL };
 
 const struct ipaddr *svc_gateway(const struct svc *s, int family, struct ipaddr *buf)
 {
@@ -15,9 +16,10 @@ const struct ipaddr *svc_gateway(const struct svc *s, int family, struct ipaddr 
 	return buf->family ? buf : NULL;
 }
 
-int svc_udp(struct svc *s, int family, const struct ipaddr *at, uint16_t port, struct err **e)
+static int bound_socket(struct svc *s, int family, int type, const struct ipaddr *at, uint16_t port,
+			struct err **e)
 {
-	_cleanup_(closep) int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	_cleanup_(closep) int fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htobe16(port) };
 	struct sockaddr_in6 sin6 = { .sin6_family = AF_INET6, .sin6_port = htobe16(port) };
 	int on = 1;
@@ -37,6 +39,22 @@ int svc_udp(struct svc *s, int family, const struct ipaddr *at, uint16_t port, s
 	if (bind(fd, family == AF_INET ? (void *)&sin : (void *)&sin6,
 		 family == AF_INET ? sizeof(sin) : sizeof(sin6)) < 0)
 		return err_sys(e, errno, "bind to port %u", port);
+	return TAKE_FD(fd);
+}
+
+int svc_udp(struct svc *s, int family, const struct ipaddr *at, uint16_t port, struct err **e)
+{
+	return bound_socket(s, family, SOCK_DGRAM, at, port, e);
+}
+
+int svc_tcp(struct svc *s, const struct ipaddr *at, uint16_t port, struct err **e)
+{
+	_cleanup_(closep) int fd = bound_socket(s, at->family, SOCK_STREAM, at, port, e);
+
+	if (fd < 0)
+		return fd;
+	if (listen(fd, 64) < 0)
+		return err_sys(e, errno, "listen on port %u", port);
 	return TAKE_FD(fd);
 }
 

@@ -24,5 +24,9 @@ struct svc {
 const struct ipaddr *svc_gateway(const struct svc *s, int family, struct ipaddr *buf);
 /* A datagram socket bound to the port group's bridge, non-blocking, close-on-exec. */
 int svc_udp(struct svc *s, int family, const struct ipaddr *at, uint16_t port, struct err **e);
+/* A listening stream socket, likewise. */
+int svc_tcp(struct svc *s, const struct ipaddr *at, uint16_t port, struct err **e);
+
+extern const struct svc_ops svc_dhcp4, svc_ip6, svc_dns, svc_metadata;
 
 #endif
