@@ -146,6 +146,54 @@ static void ioapic(void **state)
 	vm_free(vm);
 }
 
+static uint8_t cmos(struct vm *vm, uint8_t index)
+{
+	uint64_t v;
+
+	bus_write(vm_pio(vm), 0x70, 1, index);
+	bus_read(vm_pio(vm), 0x71, 1, &v);
+	return (uint8_t)v;
+}
+
+static void set_cmos(struct vm *vm, uint8_t index, uint8_t v)
+{
+	bus_write(vm_pio(vm), 0x70, 1, index);
+	bus_write(vm_pio(vm), 0x71, 1, v);
+}
+
+/* Sets a date and reads it back; the day of the week is the clock's own finding. */
+static void rtc(void **state)
+{
+	static const struct {
+		uint8_t century, year, month, day, weekday;
+	} dates[] = { { 0x20, 0x26, 0x11, 0x21, 7 }, { 0x20, 0x00, 0x02, 0x29, 3 },
+		      { 0x19, 0x70, 0x01, 0x01, 5 }, { 0x19, 0x69, 0x12, 0x31, 4 },
+		      { 0x21, 0x00, 0x03, 0x01, 2 }, { 0x20, 0x24, 0x12, 0x31, 3 } };
+	struct dev *d;
+	struct vm *vm = machine(&dev_rtc, &d);
+
+	assert_int_equal(vm_build(vm, NULL), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(dates); i++) {
+		set_cmos(vm, 0xb, 0x82); /* hold, 24 hours, BCD */
+		set_cmos(vm, 0, 0x30);
+		set_cmos(vm, 2, 0x59);
+		set_cmos(vm, 4, 0x12);
+		set_cmos(vm, 7, dates[i].day);
+		set_cmos(vm, 8, dates[i].month);
+		set_cmos(vm, 9, dates[i].year);
+		set_cmos(vm, 0x32, dates[i].century);
+		set_cmos(vm, 0xb, 0x02);
+		assert_int_equal(cmos(vm, 7), dates[i].day);
+		assert_int_equal(cmos(vm, 8), dates[i].month);
+		assert_int_equal(cmos(vm, 9), dates[i].year);
+		assert_int_equal(cmos(vm, 0x32), dates[i].century);
+		assert_int_equal(cmos(vm, 6), dates[i].weekday);
+		assert_int_equal(cmos(vm, 4), 0x12);
+		assert_int_equal(cmos(vm, 2), 0x59);
+	}
+	vm_free(vm);
+}
+
 static void requests(void **state)
 {
 	static const char *const bad[] = { "",
@@ -218,7 +266,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(life),	    cmocka_unit_test(shutdown_stops_vcpu),
 		cmocka_unit_test(failures), cmocka_unit_test(ioapic),
-		cmocka_unit_test(requests),
+		cmocka_unit_test(requests), cmocka_unit_test(rtc),
 	};
 
 	if (argc == 2)
