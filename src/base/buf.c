@@ -89,20 +89,38 @@ int buf_addf(struct buf *b, const char *fmt, ...)
 	return r;
 }
 
+/* Bytes of s that stand in a JSON string as they are. */
+static size_t plain_json(const char *s)
+{
+	size_t n = 0;
+
+	while ((unsigned char)s[n] >= 0x20 && (unsigned char)s[n] < 0x7f && s[n] != '"' &&
+	       s[n] != '\\')
+		n++;
+	return n;
+}
+
 int buf_add_json(struct buf *b, const char *s)
 {
 	static const char *const replacement = "\xef\xbf\xbd";
 
 	buf_addc(b, '"');
-	while (*s) {
-		size_t n = utf8_len(s);
-		unsigned char c = (unsigned char)*s;
+	for (;;) {
+		size_t n = plain_json(s);
+		unsigned char c;
 
+		if (n > 0)
+			buf_add(b, s, n);
+		s += n;
+		c = (unsigned char)*s;
+		if (!c)
+			break;
+		n = utf8_len(s);
 		if (n == 0) {
 			buf_adds(b, replacement);
 			n = 1;
 		} else if (c == '"' || c == '\\') {
-			buf_addf(b, "\\%c", c);
+			buf_add(b, (char[]){ '\\', (char)c }, 2);
 		} else if (c == '\n') {
 			buf_adds(b, "\\n");
 		} else if (c == '\t') {
