@@ -19,6 +19,7 @@ int disk_open(const struct disk_cfg *cfg, struct disk **ret, struct err **e)
 	list_init(&d->queues);
 	d->cfg = *cfg;
 	d->readonly = cfg->readonly;
+	d->repairing = cfg->repair;
 	if (cfg->no_lock && !cfg->readonly)
 		return err_set(e, EINVAL, "disk.lock", "an image cannot be written without a lock");
 	d->path = strdup(cfg->path ?: "");
@@ -163,7 +164,7 @@ static int node_sync(struct disk_node *n, enum disk_op op, unsigned int flags, v
 		return -ENOMEM;
 	}
 	d->ctl->inflight++;
-	node_submit(n, io);
+	node_pass(io, n); /* not through the gate: this is the side that closed it */
 	while (!w.finished)
 		disk_poll(d->ctl, true);
 	d->ctl->inflight--;
@@ -335,6 +336,11 @@ int disk_usage(struct disk *d, uint64_t *allocated, uint64_t *apparent)
 void disk_set_threshold(struct disk *d, uint64_t bytes)
 {
 	atomic_store(&d->threshold, bytes);
+}
+
+uint64_t disk_threshold(const struct disk *d)
+{
+	return atomic_load_explicit(&d->threshold, memory_order_relaxed);
 }
 
 /* Calls that need the format alone with its file. */

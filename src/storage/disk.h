@@ -1,4 +1,4 @@
-/* Private to block.c, queue.c and node.c: the two structs that the rest of the room sees only by name. */
+/* Private to block.c, queue.c, node.c and the opening of formats: the two structs that the rest of the room sees only by name. */
 #ifndef STORAGE_DISK_H
 #define STORAGE_DISK_H
 
@@ -13,11 +13,14 @@ struct disk {
 	struct disk_cfg cfg; /* what later opens need; its strings and arrays are not kept */
 	unsigned int n_nodes;
 	bool readonly;
+	bool repairing;             /* opened for check --repair */
+	unsigned int opening_depth; /* of the backing file that is being opened */
 
 	pthread_mutex_t lock; /* queues, closed_stats, event, gate */
 	pthread_cond_t drained;
 	struct list queues;
 	struct disk_stats closed_stats;
+	_Atomic uint64_t epoch; /* see disk_epoch_advance() */
 	atomic_uint paused; /* nesting depth of disk_quiesce() */
 	void (*event_fn)(void *arg, enum disk_event ev, int64_t value);
 	void *event_arg;
@@ -40,7 +43,7 @@ struct disk_queue {
 	struct list completed;		 /* root requests whose done() is due */
 	struct list parked;		 /* at the gate */
 	struct list pool;		 /* free child requests */
-	_Alignas(64) atomic_uint inside; /* requests past the gate */
+	_Alignas(64) atomic_uint inside[2]; /* requests past the gate, by parity of the epoch */
 	_Alignas(64) pthread_mutex_t post_lock;
 	struct list posted;  /* under post_lock: io_resume_later() */
 	struct list delayed; /* by io->due */

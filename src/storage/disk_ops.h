@@ -83,6 +83,9 @@ struct disk_node {
 	bool readonly;
 	bool probed;	 /* raw by probing: the head is guarded */
 	bool gated;	 /* the active format: see disk_quiesce() */
+	bool detect_zeroes;
+	bool grows; /* drivers: writes behind the end make the file longer, gaps read as zeroes */
+	unsigned int chain_depth; /* formats: images above this one in the chain */
 	unsigned int id; /* index of its per-queue slots */
 };
 
@@ -109,6 +112,10 @@ void io_fan_begin(struct disk_io *io);
 void io_fan(struct disk_io *io, struct disk_node *n, enum disk_op op, unsigned int flags,
 	    uint64_t off, uint64_t len, uint64_t iov_off);
 void io_fan_end(struct disk_io *io, int r);
+/* Part of a fan with a buffer of its own, which stays until io ends. */
+void io_fan_buf(struct disk_io *io, struct disk_node *n, enum disk_op op, uint64_t off, void *p, uint64_t len);
+/* A request that was made inside the format itself counts for disk_quiesce() like one that came through the gate. */
+void io_hold_gate(struct disk_io *io);
 
 /* Run fn(io) on the thread of io->q, later; from any thread.  io->resume is used. */
 void io_resume_later(struct disk_io *io, void (*fn)(struct disk_io *io));
@@ -160,6 +167,11 @@ int extent_add(struct extent_list *l, const struct extent *x); /* joins neighbou
 /* Stop requests from entering formats and wait for those inside; then let them go on. */
 void disk_quiesce(struct disk *d);
 void disk_resume(struct disk *d);
+/* Grace periods for space that is given back: a request that entered the format while disk_epoch() was E may touch what
+ * it saw until the epoch is E + 2.  disk_epoch_advance() moves on if nobody is left of the epoch before. */
+uint64_t disk_epoch(struct disk *d);
+void disk_epoch_advance(struct disk *d);
+uint64_t disk_threshold(const struct disk *d); /* see disk_set_threshold() */
 void disk_emit(struct disk *d, enum disk_event ev, int64_t value);
 
 /* The value of a parameter in a NULL-terminated list of pairs, or NULL. */

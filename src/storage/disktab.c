@@ -4,12 +4,13 @@
 #include "storage/disk_ops.h"
 
 extern const struct disk_ops disk_driver_file, disk_driver_mem;
-extern const struct disk_ops disk_format_raw;
+extern const struct disk_ops disk_format_raw, disk_format_qcow2;
 
 const struct disk_ops *const disk_table[] = {
 	&disk_driver_file,
 	&disk_driver_mem,
 	&disk_format_raw,
+	&disk_format_qcow2,
 };
 const size_t disk_table_len = ARRAY_SIZE(disk_table);
 

@@ -219,13 +219,36 @@ void io_fan(struct disk_io *io, struct disk_node *n, enum disk_op op, unsigned i
 	node_submit(n, k);
 }
 
+void io_fan_buf(struct disk_io *io, struct disk_node *n, enum disk_op op, uint64_t off, void *p, uint64_t len)
+{
+	struct disk_io *k = io_child(io->q, op, 0, off, len, NULL, 0, fan_done, NULL);
+	struct disk_child *c = container_of(k, struct disk_child, io);
+
+	if (!k) {
+		if (io->result == 0)
+			io->result = -ENOMEM;
+		return;
+	}
+	c->iov[0] = (struct iovec){ p, len };
+	k->iov = c->iov;
+	k->niov = 1;
+	k->parent = io;
+	io->pending++;
+	node_pass(k, n);
+}
+
 /* ---- the gate ---- */
 
-static void gate_leave(struct disk_queue *q)
+static unsigned int queue_inside(struct disk_queue *q)
+{
+	return atomic_load(&q->inside[0]) + atomic_load(&q->inside[1]);
+}
+
+static void gate_leave(struct disk_queue *q, unsigned int parity)
 {
 	struct disk *d = q->disk;
 
-	atomic_fetch_sub(&q->inside, 1);
+	atomic_fetch_sub(&q->inside[parity], 1);
 	if (unlikely(atomic_load(&d->paused))) {
 		pthread_mutex_lock(&d->lock);
 		pthread_cond_broadcast(&d->drained);
@@ -233,17 +256,56 @@ static void gate_leave(struct disk_queue *q)
 	}
 }
 
+void io_hold_gate(struct disk_io *io)
+{
+	struct disk_queue *q = io->q;
+	uint64_t e = atomic_load(&q->disk->epoch);
+
+	while (true) {
+		uint64_t now;
+
+		atomic_fetch_add(&q->inside[e & 1], 1);
+		now = atomic_load(&q->disk->epoch);
+		if (likely(now == e))
+			break;
+		gate_leave(q, e & 1);
+		e = now;
+	}
+	io->epoch = e & 1;
+	io->gated = true;
+}
+
 /* True: io may go on.  False: it is parked. */
 static bool gate_enter(struct disk_queue *q, struct disk_io *io)
 {
-	atomic_fetch_add(&q->inside, 1);
+	io_hold_gate(io);
 	if (unlikely(atomic_load(&q->disk->paused))) {
-		gate_leave(q);
+		io->gated = false;
+		gate_leave(q, io->epoch);
 		list_add_tail(&q->parked, &io->link);
 		return false;
 	}
-	io->gated = true;
 	return true;
+}
+
+uint64_t disk_epoch(struct disk *d)
+{
+	return atomic_load(&d->epoch);
+}
+
+void disk_epoch_advance(struct disk *d)
+{
+	struct disk_queue *q;
+	unsigned int before = 0;
+	uint64_t e;
+
+	pthread_mutex_lock(&d->lock);
+	e = atomic_load(&d->epoch);
+	list_for_each_entry(q, &d->queues, in_disk)
+		before += atomic_load(&q->inside[(e + 1) & 1]);
+	if (before == 0)
+		atomic_store(&d->epoch, e + 1);
+	pthread_mutex_unlock(&d->lock);
 }
 
 void disk_quiesce(struct disk *d)
@@ -256,7 +318,7 @@ void disk_quiesce(struct disk *d)
 	do {
 		again = false;
 		list_for_each_entry(q, &d->queues, in_disk) {
-			if (atomic_load(&q->inside) == 0)
+			if (queue_inside(q) == 0)
 				continue;
 			again = true;
 			if (q == d->ctl || pthread_equal(q->owner, pthread_self())) {
@@ -333,7 +395,7 @@ void disk_io_done(struct disk_io *io, int r)
 
 	if (io->gated) {
 		io->gated = false;
-		gate_leave(q);
+		gate_leave(q, io->epoch);
 	}
 	if (io->child) {
 		io->done(io, r);
@@ -572,7 +634,7 @@ int disk_poll(struct disk_queue *q, bool wait)
 		if (n > 0 || total > 0 || !wait)
 			continue;
 		/* Nothing yet: sleep for the kernel, or for another thread's io_resume_later(). */
-		if (q->inflight > 0 || atomic_load(&q->inside) > 0) {
+		if (q->inflight > 0 || queue_inside(q) > 0) {
 			struct pollfd p[2] = { { .fd = aio_fd(q->aio), .events = POLLIN },
 					       { .fd = q->wake_fd, .events = POLLIN } };
 			struct disk_io *due = list_first_entry(&q->delayed, struct disk_io, link);

@@ -63,6 +63,7 @@ struct disk_cfg {
 	bool direct;  /* O_DIRECT */
 	enum disk_sync sync;
 	bool discard_off;		       /* do not give discarded ranges back to the host */
+	bool repair; /* for disk_check() with repair: damaged tables do not stop the open */
 	bool detect_zeroes;		       /* writes of zeroes become write-zeroes */
 	uint64_t mem_size;		       /* driver "mem": its size */
 	const struct disk_filter_cfg *filters; /* from the guest's side down */
@@ -125,7 +126,8 @@ enum disk_flags {
 	DISK_NO_FALLBACK = 4, /* write-zeroes: -EOPNOTSUPP rather than writing real zeroes */
 };
 
-/* One request; the submitter's memory, untouched by him until done().  Zero the whole struct first. */
+/* One request; the submitter's memory, untouched by him until done().  Zero the whole struct first.  The engine may
+ * change `off` on the way. */
 struct disk_io {
 	uint8_t op;    /* enum disk_op */
 	uint8_t flags; /* enum disk_flags */

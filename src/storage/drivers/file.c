@@ -20,7 +20,7 @@
 struct file {
 	struct disk_node node;
 	int fd;
-	bool own_fd, block, growing, direct;
+	bool own_fd, block, direct;
 	atomic_bool no_zero_range, no_punch;
 	bool no_discard, no_flush;
 };
@@ -87,7 +87,7 @@ static int file_open(struct disk_node *n, const struct disk_cfg *cfg, struct err
 		n->size = size;
 	} else if (S_ISREG(st.st_mode)) {
 		n->size = (uint64_t)st.st_size;
-		f->growing = true;
+		n->grows = true;
 	} else {
 		return err_set(e, EINVAL, "disk.path", "neither a regular file nor a block device");
 	}

@@ -26,6 +26,7 @@ static int mem_open(struct disk_node *n, const struct disk_cfg *cfg, struct err 
 	if (cfg->mem_size > 64 * TIB)
 		return err_set(e, EFBIG, "disk.limit", "a memory disk of more than 64 TiB");
 	n->size = cfg->mem_size;
+	n->grows = true;
 	n->limits.can_discard = n->limits.can_zero = true;
 	n->limits.discard_align = PAGE;
 	return 0;

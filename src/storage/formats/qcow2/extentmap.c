@@ -1,0 +1,242 @@
+/* What the backing chain shows, flattened into one sorted array when the image is opened: a read below costs one
+ * binary search, whatever the depth.  The files below do not change while they are open (they are locked), so the
+ * array needs no lock.
+ *
+ * Built from the bottom up: each layer's own extents are laid over the array of the layers below it. */
+#include <string.h>
+#include "storage/formats/qcow2/qcow2.h"
+
+#define MAX_EXTENTS (64U << 20) /* of 40 bytes; more fragments than that are refused */
+
+void q_map_done(struct q_map *m)
+{
+	free(m->v);
+	*m = (struct q_map){ 0 };
+}
+
+static int map_add(struct q_map *m, const struct q_extent *x)
+{
+	struct q_extent *l = m->n ? &m->v[m->n - 1] : NULL;
+
+	if (x->len == 0)
+		return 0;
+	if (l && l->kind == x->kind && l->depth == x->depth && l->node == x->node && x->kind != Q_EXTENT_COMPR &&
+	    (x->kind == Q_EXTENT_ZERO || l->host + l->len == x->host)) {
+		l->len += x->len;
+		return 0;
+	}
+	if (m->n == m->cap) {
+		size_t cap = m->cap ? m->cap * 2 : 64;
+		void *p = m->n >= MAX_EXTENTS ? NULL : reallocarray(m->v, cap, sizeof(*m->v));
+
+		if (!p)
+			return -ENOMEM;
+		m->v = p;
+		m->cap = cap;
+	}
+	m->v[m->n++] = *x;
+	return 0;
+}
+
+/* Copy [off, end) of src, where dst leaves off. */
+static int map_copy(struct q_map *dst, const struct q_map *src, uint64_t off, uint64_t end)
+{
+	const struct q_extent *x = off < end ? q_map_find(src, off) : NULL;
+	int r = 0;
+
+	for (; off < end && r == 0; x++) {
+		struct q_extent y;
+
+		if (!x || x == src->v + src->n) /* behind the end of what lies below */
+			return map_add(dst, &(struct q_extent){ .off = off, .len = end - off, .kind = Q_EXTENT_ZERO });
+		y = *x;
+		y.len = MIN(x->off + x->len, end) - off;
+		if (y.kind != Q_EXTENT_COMPR)
+			y.host += off - x->off;
+		if (y.depth > 0)
+			y.depth++;
+		y.off = off;
+		r = map_add(dst, &y);
+		off += y.len;
+	}
+	return r;
+}
+
+const struct q_extent *q_map_find(const struct q_map *m, uint64_t off)
+{
+	size_t lo = 0, hi = m->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (m->v[mid].off + m->v[mid].len <= off)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < m->n ? &m->v[lo] : NULL;
+}
+
+/* Lay the image s over `under`, for the first `size` bytes. */
+static int layer_over(struct qcow2 *s, const struct q_map *under, uint64_t size, uint16_t depth, struct q_map *out)
+{
+	uint64_t off = 0, per_table = (uint64_t)s->l2_entries << s->h.cluster_bits, mine = atomic_load(&s->node.size);
+	int r = 0;
+
+	for (uint64_t end = MIN(size, mine); off < end && r == 0;) {
+		uint64_t stop = MIN((off / per_table + 1) * per_table, end);
+		struct q_table *t;
+
+		r = q_table_load_sync(s, off / per_table, &t);
+		if (r < 0)
+			return r;
+		while (off < stop && r == 0) {
+			struct q_extent x = { .off = off, .depth = depth };
+			struct q_span sp;
+
+			r = q_span(s, t, off, stop - off, &sp);
+			if (r < 0)
+				return r;
+			x.len = t ? sp.len : stop - off;
+			x.host = sp.host;
+			switch (sp.kind) {
+			case Q_UNALLOC:
+				r = map_copy(out, under, off, off + x.len);
+				off += x.len;
+				continue;
+			case Q_ZEROES:
+				x.kind = Q_EXTENT_ZERO;
+				break;
+			case Q_NORMAL:
+				x.kind = Q_EXTENT_DATA;
+				x.node = s->dfile;
+				break;
+			case Q_COMPR:
+				x.kind = Q_EXTENT_COMPR;
+				x.node = &s->node;
+				break;
+			}
+			r = map_add(out, &x);
+			off += x.len;
+		}
+	}
+	if (r == 0 && off < size)
+		r = map_add(out, &(struct q_extent){ .off = off, .len = size - off, .kind = Q_EXTENT_ZERO, .depth = depth });
+	return r;
+}
+
+int q_below_build(struct qcow2 *s, struct err **e)
+{
+	struct disk_node *b = s->node.backing;
+	struct q_map m = { 0 };
+	int r;
+
+	q_map_done(&s->below);
+	s->below_size = 0;
+	if (!b)
+		return 0;
+	s->below_size = atomic_load(&b->size);
+	if (b->ops != &disk_format_qcow2) {
+		r = map_add(&m, &(struct q_extent){ .len = s->below_size, .node = b->next ?: b, .kind = Q_EXTENT_DATA,
+						    .depth = 1 });
+	} else {
+		struct qcow2 *o = to_qcow2(b);
+
+		r = layer_over(o, &o->below, s->below_size, 1, &m);
+		q_tables_drop(o); /* the array says it all */
+		q_map_done(&o->below);
+	}
+	if (r < 0) {
+		q_map_done(&m);
+		return err_set(e, -r, "disk.corrupt", "the map of backing file '%s' cannot be read: %s", b->path,
+			       strerror(-r));
+	}
+	s->below = m;
+	return 0;
+}
+
+static const char *path_at(struct disk_node *n, unsigned int depth)
+{
+	while (depth-- > 0 && n->backing)
+		n = n->backing;
+	return n->path;
+}
+
+static int below_extents(struct qcow2 *s, uint64_t off, uint64_t end, struct extent_list *ret)
+{
+	int r = 0;
+
+	while (off < end && r == 0) {
+		const struct q_extent *q = q_map_find(&s->below, off);
+		struct extent x = { .off = off, .len = end - off, .flags = EXTENT_ZERO, .file = s->node.path };
+
+		if (q) {
+			x.len = MIN(end, q->off + q->len) - off;
+			x.depth = q->depth;
+			x.file = path_at(&s->node, q->depth);
+			if (q->kind == Q_EXTENT_DATA) {
+				x.flags = EXTENT_DATA | EXTENT_OFFSET | EXTENT_ALLOCATED;
+				x.host = q->host + (off - q->off);
+			} else if (q->kind == Q_EXTENT_COMPR) {
+				x.flags = EXTENT_DATA | EXTENT_COMPRESSED | EXTENT_ALLOCATED;
+			} else {
+				x.flags = EXTENT_ZERO | (q->depth ? EXTENT_ALLOCATED : 0U);
+			}
+		}
+		r = extent_add(ret, &x);
+		off += x.len;
+	}
+	return r;
+}
+
+int q_extents(struct disk_node *n, uint64_t off, uint64_t len, struct extent_list *ret)
+{
+	struct qcow2 *s = to_qcow2(n);
+	uint64_t per_table = (uint64_t)s->l2_entries << s->h.cluster_bits, end = off + len;
+	int r = 0;
+
+	while (off < end && r == 0) {
+		uint64_t stop = MIN((off / per_table + 1) * per_table, end);
+		struct q_table *t = NULL;
+		struct q_span sp;
+		struct extent x;
+
+		pthread_mutex_lock(&s->lock);
+		t = s->tables[off / per_table];
+		if (t && t->loading)
+			t = NULL, r = -EAGAIN;
+		else
+			r = q_table_load_sync(s, off / per_table, &t);
+		if (r == 0)
+			r = q_span(s, t, off, stop - off, &sp);
+		pthread_mutex_unlock(&s->lock);
+		if (r == -EAGAIN) { /* a queue's thread loads this table just now */
+			usleep(100);
+			r = 0;
+			continue;
+		}
+		if (r < 0)
+			break;
+		x = (struct extent){ .off = off, .len = t ? sp.len : stop - off, .file = s->dfile->path };
+		switch (sp.kind) {
+		case Q_UNALLOC:
+			r = below_extents(s, off, off + x.len, ret);
+			break;
+		case Q_ZEROES:
+			x.flags = EXTENT_ZERO | EXTENT_ALLOCATED;
+			r = extent_add(ret, &x);
+			break;
+		case Q_NORMAL:
+			x.flags = EXTENT_DATA | EXTENT_OFFSET | EXTENT_ALLOCATED;
+			x.host = sp.host;
+			r = extent_add(ret, &x);
+			break;
+		case Q_COMPR:
+			x.flags = EXTENT_DATA | EXTENT_COMPRESSED | EXTENT_ALLOCATED;
+			r = extent_add(ret, &x);
+			break;
+		}
+		off += x.len;
+	}
+	return r;
+}
