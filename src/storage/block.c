@@ -404,3 +404,23 @@ int disk_check(struct disk *d, enum disk_repair repair, struct disk_check *ret, 
 		return err_set(e, EROFS, "disk.readonly", "'%s' is open read-only", d->path);
 	return QUIESCED(d, e, check, repair, ret, e);
 }
+
+void disk_info(struct disk *d, void (*emit)(void *arg, const char *name, const char *value), void *arg)
+{
+	if (d->format->ops->info)
+		d->format->ops->info(d->format, emit, arg);
+}
+
+int disk_set_backing(struct disk *d, const char *path, const char *format, struct err **e)
+{
+	if (d->readonly)
+		return err_set(e, EROFS, "disk.readonly", "'%s' is open read-only", d->path);
+	return QUIESCED(d, e, set_backing, path, format, e);
+}
+
+int disk_write_compressed(struct disk *d, const void *cluster, uint64_t off)
+{
+	if (d->readonly)
+		return -EROFS;
+	return QUIESCED(d, NULL, write_compressed, cluster, off);
+}

@@ -63,6 +63,8 @@ struct disk_ops {
 	int (*snapshot_rm)(struct disk_node *n, const char *which, struct err **e);
 	/* Formats: make an image in the open, empty driver node `file`. */
 	int (*create)(struct disk_node *file, const struct disk_create *c, struct err **e);
+	int (*set_backing)(struct disk_node *n, const char *path, const char *format, struct err **e);
+	int (*write_compressed)(struct disk_node *n, const void *cluster, uint64_t off);
 	/* Formats with a write-back cache of metadata: make it stable; after it the file below is a complete image. */
 	int (*sync)(struct disk_node *n, struct err **e);
 	/* Formats: the image's own state for `info`; see qcow2.h. */

@@ -231,6 +231,14 @@ void disk_stats(struct disk *d, struct disk_stats *ret);
 int disk_set_param(struct disk *d, const char *filter, const char *name, const char *value,
 		   struct err **e);
 
+/* The format's own properties, one call each: "cluster_size", "65536"... */
+void disk_info(struct disk *d, void (*emit)(void *arg, const char *name, const char *value), void *arg);
+/* Record another backing file (NULL: none) without looking at contents; takes effect at the next open. */
+int disk_set_backing(struct disk *d, const char *path, const char *format, struct err **e);
+/* One whole cluster (disk_limits().opt_io; zero-padded at the end), stored compressed if that makes it smaller.
+ * -ENOTSUP: the format does not compress. */
+int disk_write_compressed(struct disk *d, const void *cluster, uint64_t off);
+
 /* ---- internal snapshots (qcow2); -ENOTSUP elsewhere ---- */
 
 struct disk_snapshot_info {

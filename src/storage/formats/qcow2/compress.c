@@ -72,7 +72,7 @@ int q_write_compressed(struct disk_node *n, const void *cluster, uint64_t off)
 		return -ENOMEM;
 	len = s->data_file ? 0 : q_compress(s->h.compression, cluster, s->cluster_size, out);
 	if (len == 0)
-		return node_pwrite(n, cluster, s->cluster_size, off) ?: 1;
+		return node_pwrite(n, cluster, MIN((uint64_t)s->cluster_size, atomic_load(&n->size) - off), off) ?: 1;
 	pthread_mutex_lock(&s->lock);
 	r = q_table_load_sync(s, off >> (s->h.cluster_bits + s->l2_bits), &t);
 	if (r == 0)

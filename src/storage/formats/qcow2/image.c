@@ -232,6 +232,34 @@ static void q_info(struct disk_node *n, void (*emit)(void *arg, const char *name
 	emit(arg, "bitmaps", b);
 }
 
+static int q_set_backing(struct disk_node *n, const char *path, const char *format, struct err **e)
+{
+	struct qcow2 *s = to_qcow2(n);
+	char *old = s->h.backing, *old_format = s->h.backing_format;
+	int r = q_sync(s);
+
+	if (r < 0)
+		return err_sys(e, -r, "write back metadata");
+	if (path && (s->data_raw || strlen(path) > 1023 || (format && strlen(format) > 64)))
+		return err_set(e, EINVAL, "disk.backing", "'%s' cannot be recorded as backing file", path);
+	s->h.backing = path ? strdup(path) : NULL;
+	s->h.backing_format = path && format ? strdup(format) : NULL;
+	r = (path && !s->h.backing) || (path && format && !s->h.backing_format) ? -ENOMEM : q_header_write(s);
+	if (r == 0)
+		r = node_sync_op(s->file, DISK_FLUSH, 0, 0, 0);
+	if (r < 0) {
+		free(s->h.backing);
+		free(s->h.backing_format);
+		s->h.backing = old;
+		s->h.backing_format = old_format;
+		return r == -ENOSPC ? err_set(e, ENOSPC, "disk.backing", "the name does not fit into the first cluster") :
+				      err_sys(e, -r, "record the backing file");
+	}
+	free(old);
+	free(old_format);
+	return 0;
+}
+
 const struct disk_ops disk_format_qcow2 = {
 	.name = "qcow2",
 	.kind = DISK_FORMAT,
@@ -249,6 +277,8 @@ const struct disk_ops disk_format_qcow2 = {
 	.snapshot_apply = q_snapshot_apply,
 	.snapshot_rm = q_snapshot_rm,
 	.create = q_create,
+	.set_backing = q_set_backing,
+	.write_compressed = q_write_compressed,
 	.sync = q_sync_op,
 	.info = q_info,
 };
