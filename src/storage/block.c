@@ -405,7 +405,8 @@ int disk_check(struct disk *d, enum disk_repair repair, struct disk_check *ret, 
 	return QUIESCED(d, e, check, repair, ret, e);
 }
 
-void disk_info(struct disk *d, void (*emit)(void *arg, const char *name, const char *value), void *arg)
+void disk_info(struct disk *d, void (*emit)(void *arg, const char *name, const char *value),
+	       void *arg)
 {
 	if (d->format->ops->info)
 		d->format->ops->info(d->format, emit, arg);

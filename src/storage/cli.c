@@ -7,21 +7,25 @@
 const char *const out_choices[] = { "table", "json", NULL };
 const char *const provision_choices[] = { "thin", "lazy", "eager", NULL };
 
-int cli_operands(const struct opt *table, void *target, int argc, char **argv, int min, int max, struct err **e)
+int cli_operands(const struct opt *table, void *target, int argc, char **argv, int min, int max,
+		 struct err **e)
 {
 	int n = opt_parse(table, target, argc, argv, false, e);
 
 	if (n < 0)
 		return n;
 	if (n < min || n > max)
-		return err_set(e, EINVAL, "usage", "%s: %s operands; see strata-disk help %s", argv[0],
-			       n < min ? "missing" : "too many", argv[0]);
+		return err_set(e, EINVAL, "usage", "%s: %s operands; see strata-disk help %s",
+			       argv[0], n < min ? "missing" : "too many", argv[0]);
 	return n;
 }
 
-int cli_open(const char *path, const char *format, bool readonly, bool shared, struct disk **ret, struct err **e)
+int cli_open(const char *path, const char *format, bool readonly, bool shared, struct disk **ret,
+	     struct err **e)
 {
-	struct disk_cfg cfg = { .path = path, .format = format, .readonly = readonly, .no_lock = shared };
+	struct disk_cfg cfg = {
+		.path = path, .format = format, .readonly = readonly, .no_lock = shared
+	};
 
 	return disk_open(&cfg, ret, e);
 }
@@ -38,9 +42,11 @@ int cli_params(const opt_list *in, const char ***ret, struct err **e)
 
 			if (!eq) {
 				vec_done(&v);
-				return err_set(e, EINVAL, "usage", "-o %s: expected name=value", *p);
+				return err_set(e, EINVAL, "usage", "-o %s: expected name=value",
+					       *p);
 			}
-			if (vec_push(&v, strndup(*p, (size_t)(eq - *p))) < 0 || vec_push(&v, strdup(eq + 1)) < 0)
+			if (vec_push(&v, strndup(*p, (size_t)(eq - *p))) < 0 ||
+			    vec_push(&v, strdup(eq + 1)) < 0)
 				return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
 		}
 	}
@@ -69,8 +75,8 @@ void cli_progress(void *arg, uint64_t done, uint64_t total)
 	memset(text, '.', 40);
 	memset(text, '#', MIN(full, 40U));
 	text[40] = '\0';
-	fprintf(stderr, "\r%s [%s] %3u %%%s", (const char *)arg, text, total ? (unsigned int)(done * 100 / total) : 100,
-		done >= total ? "\n" : "");
+	fprintf(stderr, "\r%s [%s] %3u %%%s", (const char *)arg, text,
+		total ? (unsigned int)(done * 100 / total) : 100, done >= total ? "\n" : "");
 }
 
 const char *cli_format_of_name(const char *path)

@@ -7,18 +7,21 @@
 
 struct command {
 	const char *name, *args, *help;
-	int (*run)(int argc, char **argv, struct err **e); /* argv[0]: the command; exit status or -errno */
+	int (*run)(int argc, char **argv,
+		   struct err **e); /* argv[0]: the command; exit status or -errno */
 };
-extern const struct command cmd_create, cmd_info, cmd_check, cmd_map, cmd_compare, cmd_convert, cmd_resize, cmd_rebase,
-	cmd_commit, cmd_measure, cmd_bench, cmd_snapshot;
+extern const struct command cmd_create, cmd_info, cmd_check, cmd_map, cmd_compare, cmd_convert,
+	cmd_resize, cmd_rebase, cmd_commit, cmd_measure, cmd_bench, cmd_snapshot;
 
 enum { OUT_TABLE, OUT_JSON };
-extern const char *const out_choices[];        /* for OPT_K_ENUM */
+extern const char *const out_choices[];	      /* for OPT_K_ENUM */
 extern const char *const provision_choices[]; /* thin, lazy, eager: enum disk_provision */
 
 /* Operands between min and max, else a usage error. */
-int cli_operands(const struct opt *table, void *target, int argc, char **argv, int min, int max, struct err **e);
-int cli_open(const char *path, const char *format, bool readonly, bool shared, struct disk **ret, struct err **e);
+int cli_operands(const struct opt *table, void *target, int argc, char **argv, int min, int max,
+		 struct err **e);
+int cli_open(const char *path, const char *format, bool readonly, bool shared, struct disk **ret,
+	     struct err **e);
 /* "k=v,k=v" strings into a NULL-terminated list of pairs; freed with cli_params_free(). */
 int cli_params(const opt_list *in, const char ***ret, struct err **e);
 void cli_params_free(const char **v);

@@ -13,7 +13,7 @@ struct disk {
 	struct disk_cfg cfg; /* what later opens need; its strings and arrays are not kept */
 	unsigned int n_nodes;
 	bool readonly;
-	bool repairing;             /* opened for check --repair */
+	bool repairing;		    /* opened for check --repair */
 	unsigned int opening_depth; /* of the backing file that is being opened */
 
 	pthread_mutex_t lock; /* queues, closed_stats, event, gate */
@@ -21,7 +21,7 @@ struct disk {
 	struct list queues;
 	struct disk_stats closed_stats;
 	_Atomic uint64_t epoch; /* see disk_epoch_advance() */
-	atomic_uint paused; /* nesting depth of disk_quiesce() */
+	atomic_uint paused;	/* nesting depth of disk_quiesce() */
 	void (*event_fn)(void *arg, enum disk_event ev, int64_t value);
 	void *event_arg;
 	_Atomic uint64_t threshold;
@@ -40,9 +40,9 @@ struct disk_queue {
 	unsigned int inflight; /* root requests */
 	unsigned int plugged, submitting;
 	bool polling, woken;
-	struct list completed;		 /* root requests whose done() is due */
-	struct list parked;		 /* at the gate */
-	struct list pool;		 /* free child requests */
+	struct list completed;		    /* root requests whose done() is due */
+	struct list parked;		    /* at the gate */
+	struct list pool;		    /* free child requests */
 	_Alignas(64) atomic_uint inside[2]; /* requests past the gate, by parity of the epoch */
 	_Alignas(64) pthread_mutex_t post_lock;
 	struct list posted;  /* under post_lock: io_resume_later() */

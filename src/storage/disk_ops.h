@@ -63,7 +63,8 @@ struct disk_ops {
 	int (*snapshot_rm)(struct disk_node *n, const char *which, struct err **e);
 	/* Formats: make an image in the open, empty driver node `file`. */
 	int (*create)(struct disk_node *file, const struct disk_create *c, struct err **e);
-	int (*set_backing)(struct disk_node *n, const char *path, const char *format, struct err **e);
+	int (*set_backing)(struct disk_node *n, const char *path, const char *format,
+			   struct err **e);
 	int (*write_compressed)(struct disk_node *n, const void *cluster, uint64_t off);
 	/* Formats with a write-back cache of metadata: make it stable; after it the file below is a complete image. */
 	int (*sync)(struct disk_node *n, struct err **e);
@@ -83,12 +84,12 @@ struct disk_node {
 	_Atomic uint64_t size;
 	struct disk_limits limits;
 	bool readonly;
-	bool probed;	 /* raw by probing: the head is guarded */
-	bool gated;	 /* the active format: see disk_quiesce() */
+	bool probed; /* raw by probing: the head is guarded */
+	bool gated;  /* the active format: see disk_quiesce() */
 	bool detect_zeroes;
 	bool grows; /* drivers: writes behind the end make the file longer, gaps read as zeroes */
 	unsigned int chain_depth; /* formats: images above this one in the chain */
-	unsigned int id; /* index of its per-queue slots */
+	unsigned int id;	  /* index of its per-queue slots */
 };
 
 /* The table, in disktab.c. */
@@ -115,7 +116,8 @@ void io_fan(struct disk_io *io, struct disk_node *n, enum disk_op op, unsigned i
 	    uint64_t off, uint64_t len, uint64_t iov_off);
 void io_fan_end(struct disk_io *io, int r);
 /* Part of a fan with a buffer of its own, which stays until io ends. */
-void io_fan_buf(struct disk_io *io, struct disk_node *n, enum disk_op op, uint64_t off, void *p, uint64_t len);
+void io_fan_buf(struct disk_io *io, struct disk_node *n, enum disk_op op, uint64_t off, void *p,
+		uint64_t len);
 /* A request that was made inside the format itself counts for disk_quiesce() like one that came through the gate. */
 void io_hold_gate(struct disk_io *io);
 

@@ -4,7 +4,7 @@
 #include "storage/cli.h"
 
 static const struct command *const commands[] = {
-	&cmd_create, &cmd_info,	   &cmd_check,	&cmd_map,     &cmd_compare, &cmd_convert,
+	&cmd_create, &cmd_info,	  &cmd_check,  &cmd_map,     &cmd_compare, &cmd_convert,
 	&cmd_resize, &cmd_rebase, &cmd_commit, &cmd_measure, &cmd_bench,   &cmd_snapshot,
 };
 
@@ -12,7 +12,8 @@ static int usage(FILE *to)
 {
 	fputs("usage: strata-disk COMMAND ...\n", to);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(to, "  %-9s %-62s %s\n", commands[i]->name, commands[i]->args, commands[i]->help);
+		fprintf(to, "  %-9s %-62s %s\n", commands[i]->name, commands[i]->args,
+			commands[i]->help);
 	fputs("`strata-disk COMMAND --help` shows the options of one.\n", to);
 	return to == stdout ? 0 : 2;
 }

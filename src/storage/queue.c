@@ -219,7 +219,8 @@ void io_fan(struct disk_io *io, struct disk_node *n, enum disk_op op, unsigned i
 	node_submit(n, k);
 }
 
-void io_fan_buf(struct disk_io *io, struct disk_node *n, enum disk_op op, uint64_t off, void *p, uint64_t len)
+void io_fan_buf(struct disk_io *io, struct disk_node *n, enum disk_op op, uint64_t off, void *p,
+		uint64_t len)
 {
 	struct disk_io *k = io_child(io->q, op, 0, off, len, NULL, 0, fan_done, NULL);
 	struct disk_child *c = container_of(k, struct disk_child, io);

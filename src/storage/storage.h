@@ -62,10 +62,10 @@ struct disk_cfg {
 	bool no_lock; /* look at an image that another process writes; only with readonly */
 	bool direct;  /* O_DIRECT */
 	enum disk_sync sync;
-	bool discard_off;		       /* do not give discarded ranges back to the host */
-	bool repair; /* for disk_check() with repair: damaged tables do not stop the open */
-	bool detect_zeroes;		       /* writes of zeroes become write-zeroes */
-	uint64_t mem_size;		       /* driver "mem": its size */
+	bool discard_off;   /* do not give discarded ranges back to the host */
+	bool repair;	    /* for disk_check() with repair: damaged tables do not stop the open */
+	bool detect_zeroes; /* writes of zeroes become write-zeroes */
+	uint64_t mem_size;  /* driver "mem": its size */
 	const struct disk_filter_cfg *filters; /* from the guest's side down */
 	size_t n_filters;
 	/* Opens the image's other files (backing chain, data file) for a jailed process; NULL: open(2).  Returns a file
@@ -232,7 +232,8 @@ int disk_set_param(struct disk *d, const char *filter, const char *name, const c
 		   struct err **e);
 
 /* The format's own properties, one call each: "cluster_size", "65536"... */
-void disk_info(struct disk *d, void (*emit)(void *arg, const char *name, const char *value), void *arg);
+void disk_info(struct disk *d, void (*emit)(void *arg, const char *name, const char *value),
+	       void *arg);
 /* Record another backing file (NULL: none) without looking at contents; takes effect at the next open. */
 int disk_set_backing(struct disk *d, const char *path, const char *format, struct err **e);
 /* One whole cluster (disk_limits().opt_io; zero-padded at the end), stored compressed if that makes it smaller.

@@ -18,8 +18,10 @@ struct args {
 static const struct opt opts[] = {
 	OPT(struct args, format, STR, "format", 'f', "FORMAT", "do not probe"),
 	OPT(struct args, count, U64, "count", 'c', "N", "requests (100000)", .min = 1),
-	OPT(struct args, depth, U64, "depth", 'd', "N", "in flight (64)", .min = 1, .max = MAX_DEPTH),
-	OPT(struct args, size, SIZE, "size", 's', "SIZE", "of a request (4K)", .min = 1, .max = 1 << 24),
+	OPT(struct args, depth, U64, "depth", 'd', "N", "in flight (64)", .min = 1,
+	    .max = MAX_DEPTH),
+	OPT(struct args, size, SIZE, "size", 's', "SIZE", "of a request (4K)", .min = 1,
+	    .max = 1 << 24),
 	OPT(struct args, write, FLAG, "write", 'w', NULL, "write instead of read"),
 	OPT(struct args, random, FLAG, "random", 0, NULL, "at random offsets"),
 	OPT(struct args, direct, FLAG, "direct", 0, NULL, "O_DIRECT"),
@@ -46,13 +48,17 @@ static void send(struct disk_io *io)
 {
 	size_t i = (size_t)(io - b.io);
 
-	*io = (struct disk_io){ .op = b.a.write ? DISK_WRITE : DISK_READ, .len = b.a.size, .iov = &b.iov[i], .niov = 1,
+	*io = (struct disk_io){ .op = b.a.write ? DISK_WRITE : DISK_READ,
+				.len = b.a.size,
+				.iov = &b.iov[i],
+				.niov = 1,
 				.done = done };
 	if (b.a.write && b.a.flush && b.sent % (b.a.flush + 1) == b.a.flush) {
 		io->op = DISK_FLUSH;
 		io->len = 0;
 	} else {
-		io->off = (b.a.random ? prng_below(&b.rng, b.slots) : b.next++ % b.slots) * b.a.size;
+		io->off =
+			(b.a.random ? prng_below(&b.rng, b.slots) : b.next++ % b.slots) * b.a.size;
 	}
 	b.sent++;
 	disk_submit(b.q, io);
@@ -83,7 +89,9 @@ static int run(int argc, char **argv, struct err **e)
 	r = cli_operands(opts, &b.a, argc, argv, 1, 1, e);
 	if (r < 0)
 		goto out;
-	cfg = (struct disk_cfg){ .path = argv[1], .format = b.a.format, .readonly = !b.a.write, .direct = b.a.direct };
+	cfg = (struct disk_cfg){
+		.path = argv[1], .format = b.a.format, .readonly = !b.a.write, .direct = b.a.direct
+	};
 	r = disk_open(&cfg, &d, e);
 	if (r < 0)
 		goto out;
@@ -111,11 +119,13 @@ static int run(int argc, char **argv, struct err **e)
 		loop_run(b.loop);
 	s = (double)(now_mono() - t) / NSEC_PER_SEC;
 	getrusage(RUSAGE_SELF, &ru);
-	cpu = (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) + (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
+	cpu = (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
+	      (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
 	r = b.r < 0 ? err_sys(e, -b.r, "a request") : 0;
 	if (r == 0)
-		printf(b.a.out == OUT_JSON ? "{\"requests\":%llu,\"seconds\":%.6f,\"iops\":%.0f,\"cpu_seconds\":%.6f}\n" :
-					     "%llu requests in %.3f s: %.0f a second, %.3f s of CPU\n",
+		printf(b.a.out == OUT_JSON
+			       ? "{\"requests\":%llu,\"seconds\":%.6f,\"iops\":%.0f,\"cpu_seconds\":%.6f}\n"
+			       : "%llu requests in %.3f s: %.0f a second, %.3f s of CPU\n",
 		       (unsigned long long)b.ended, s, (double)b.ended / s, cpu);
 out:
 	disk_queue_close(b.q);
@@ -126,4 +136,6 @@ out:
 	return r < 0 ? r : 0;
 }
 
-const struct command cmd_bench = { "bench", "[-c N] [-d N] [-s SIZE] [-w] [--random] [-o json] FILE", "measure requests", run };
+const struct command cmd_bench = { "bench",
+				   "[-c N] [-d N] [-s SIZE] [-w] [--random] [-o json] FILE",
+				   "measure requests", run };

@@ -55,8 +55,9 @@ static int run(int argc, char **argv, struct err **e)
 		goto out;
 	}
 	slash = strrchr(argv[1], '/');
-	r = names.file[0] == '/' || !slash ? asprintf(&full, "%s", names.file) :
-					     asprintf(&full, "%.*s%s", (int)(slash - argv[1] + 1), argv[1], names.file);
+	r = names.file[0] == '/' || !slash
+		    ? asprintf(&full, "%s", names.file)
+		    : asprintf(&full, "%.*s%s", (int)(slash - argv[1] + 1), argv[1], names.file);
 	r = r < 0 ? -ENOMEM : cli_open(full, names.format, false, false, &base, e);
 	if (r == 0 && disk_size(base) < disk_size(d))
 		r = disk_resize(base, disk_size(d), DISK_THIN, false, e);
@@ -67,10 +68,11 @@ static int run(int argc, char **argv, struct err **e)
 
 		if (x->flags & EXTENT_ALLOCATED && x->flags & EXTENT_ZERO)
 			r = disk_sync_op(base, DISK_WRITE_ZEROES, DISK_MAY_UNMAP, x->off, x->len);
-		for (uint64_t off = x->off, n; x->flags & EXTENT_DATA && r == 0 && off < x->off + x->len; off += n) {
+		for (uint64_t off = x->off, n;
+		     x->flags & EXTENT_DATA && r == 0 && off < x->off + x->len; off += n) {
 			n = MIN(CHUNK - off % CHUNK, x->off + x->len - off);
 			r = disk_pread(d, buf, n, off) ?: disk_pwrite(base, buf, n, off);
-			cli_progress((void *)(uintptr_t)"commit", off + n, disk_size(d));
+			cli_progress((void *)(uintptr_t) "commit", off + n, disk_size(d));
 		}
 	}
 	if (r == 0)
@@ -91,4 +93,5 @@ out:
 	return r < 0 ? r : k < 0 ? err_sys(e, -k, "close") : 0;
 }
 
-const struct command cmd_commit = { "commit", "[-d] [-f FORMAT] FILE", "write changes into the backing file", run };
+const struct command cmd_commit = { "commit", "[-d] [-f FORMAT] FILE",
+				    "write changes into the backing file", run };

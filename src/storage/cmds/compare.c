@@ -51,10 +51,11 @@ static int run(int argc, char **argv, struct err **e)
 		} else if (memcmp(b1, b2, n) != 0) {
 			while (b1[i] == b2[i])
 				i++;
-			printf("The images differ at offset %llu.\n", (unsigned long long)(off + i));
+			printf("The images differ at offset %llu.\n",
+			       (unsigned long long)(off + i));
 			r = 1;
 		}
-		cli_progress((void *)(uintptr_t)"compare", MIN(off + n, size), size);
+		cli_progress((void *)(uintptr_t) "compare", MIN(off + n, size), size);
 	}
 	if (r == 0)
 		printf("The images are identical.\n");
@@ -65,4 +66,5 @@ out:
 	return r;
 }
 
-const struct command cmd_compare = { "compare", "[-s] [-f FORMAT] [-F FORMAT] FILE FILE", "compare contents", run };
+const struct command cmd_compare = { "compare", "[-s] [-f FORMAT] [-F FORMAT] FILE FILE",
+				     "compare contents", run };

@@ -13,10 +13,13 @@ struct args {
 
 static const struct opt opts[] = {
 	OPT(struct args, from, STR, "format", 'f', "FORMAT", "of the source (else probed)"),
-	OPT(struct args, to, STR, "output-format", 'O', "FORMAT", "of the target (else by its name)"),
+	OPT(struct args, to, STR, "output-format", 'O', "FORMAT",
+	    "of the target (else by its name)"),
 	OPT(struct args, compress, FLAG, "compress", 'c', NULL, "compress clusters (qcow2)"),
-	OPT(struct args, provision, ENUM, "provision", 0, "MODE", "thin, lazy or eager", .choices = provision_choices),
-	OPT(struct args, shared, FLAG, "force-share", 'U', NULL, "the source may be in use by a writer"),
+	OPT(struct args, provision, ENUM, "provision", 0, "MODE", "thin, lazy or eager",
+	    .choices = provision_choices),
+	OPT(struct args, shared, FLAG, "force-share", 'U', NULL,
+	    "the source may be in use by a writer"),
 	OPT(struct args, o, LIST, "option", 'o', "k=v,...", "options of the target's format"),
 	OPT_END,
 };
@@ -25,7 +28,9 @@ static int run(int argc, char **argv, struct err **e)
 {
 	struct args a = { 0 };
 	struct disk_create c = { 0 };
-	struct copy_opts o = { .dst_zero = true, .progress = cli_progress, .arg = (void *)(uintptr_t)"convert" };
+	struct copy_opts o = { .dst_zero = true,
+			       .progress = cli_progress,
+			       .arg = (void *)(uintptr_t) "convert" };
 	struct disk *src = NULL, *dst = NULL;
 	const char **params = NULL;
 	int r = cli_operands(opts, &a, argc, argv, 2, 2, e), k;
@@ -57,5 +62,6 @@ out:
 	return r < 0 ? r : k < 0 ? err_sys(e, -k, "close '%s'", argv[2]) : 0;
 }
 
-const struct command cmd_convert = { "convert", "[-f F] [-O F] [-c] [--provision M] [-o k=v,...] SRC DST", "copy into another image",
-				     run };
+const struct command cmd_convert = { "convert",
+				     "[-f F] [-O F] [-c] [--provision M] [-o k=v,...] SRC DST",
+				     "copy into another image", run };

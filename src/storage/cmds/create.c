@@ -11,9 +11,11 @@ struct args {
 
 static const struct opt opts[] = {
 	OPT(struct args, format, STR, "format", 'f', "FORMAT", "qcow2 (default) or raw"),
-	OPT(struct args, provision, ENUM, "provision", 0, "MODE", "thin, lazy or eager", .choices = provision_choices),
+	OPT(struct args, provision, ENUM, "provision", 0, "MODE", "thin, lazy or eager",
+	    .choices = provision_choices),
 	OPT(struct args, backing, STR, "backing", 'b', "BASE", "backing file"),
-	OPT(struct args, backing_format, STR, "backing-format", 'F', "FORMAT", "of the backing file (else probed now)"),
+	OPT(struct args, backing_format, STR, "backing-format", 'F', "FORMAT",
+	    "of the backing file (else probed now)"),
 	OPT(struct args, o, LIST, "option", 'o', "k=v,...", "options of the format"),
 	OPT_END,
 };
@@ -32,8 +34,11 @@ static int run(int argc, char **argv, struct err **e)
 	r = cli_params(&a.o, &params, e);
 	if (r < 0)
 		goto out;
-	c = (struct disk_create){ .format = a.format ?: "qcow2", .path = argv[1], .params = params,
-				  .provision = (enum disk_provision)a.provision, .backing = a.backing,
+	c = (struct disk_create){ .format = a.format ?: "qcow2",
+				  .path = argv[1],
+				  .params = params,
+				  .provision = (enum disk_provision)a.provision,
+				  .backing = a.backing,
 				  .backing_format = a.backing_format };
 	if (n == 2 && parse_size(argv[2], &c.size) < 0) {
 		r = err_set(e, EINVAL, "usage", "'%s' is not a size", argv[2]);
@@ -44,7 +49,8 @@ static int run(int argc, char **argv, struct err **e)
 
 		if (a.backing[0] == '/' || !slash)
 			full = strdup(a.backing);
-		else if (asprintf(&full, "%.*s%s", (int)(slash - argv[1] + 1), argv[1], a.backing) < 0)
+		else if (asprintf(&full, "%.*s%s", (int)(slash - argv[1] + 1), argv[1], a.backing) <
+			 0)
 			full = NULL;
 		r = full ? cli_open(full, a.backing_format, true, true, &base, e) : -ENOMEM;
 		if (r < 0)
@@ -66,5 +72,7 @@ out:
 	return r < 0 ? r : 0;
 }
 
-const struct command cmd_create = { "create", "[-f qcow2|raw] [--provision M] [-b BASE] [-o k=v,...] FILE [SIZE]",
-				    "make an image", run };
+const struct command cmd_create = {
+	"create", "[-f qcow2|raw] [--provision M] [-b BASE] [-o k=v,...] FILE [SIZE]",
+	"make an image", run
+};

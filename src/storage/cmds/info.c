@@ -59,8 +59,9 @@ static void snapshots(struct buf *b, struct disk *d, int out)
 		buf_add_json(b, l.v[i].id);
 		buf_adds(b, ",\"name\":");
 		buf_add_json(b, l.v[i].name);
-		buf_addf(b, ",\"size\":%llu,\"vm_state\":%llu,\"created\":\"%s\"}", (unsigned long long)l.v[i].size,
-			 (unsigned long long)l.v[i].vm_state, when);
+		buf_addf(b, ",\"size\":%llu,\"vm_state\":%llu,\"created\":\"%s\"}",
+			 (unsigned long long)l.v[i].size, (unsigned long long)l.v[i].vm_state,
+			 when);
 	}
 	if (out == OUT_JSON)
 		buf_adds(b, "]");
@@ -89,12 +90,17 @@ static int run(int argc, char **argv, struct err **e)
 	if (a.out == OUT_JSON) {
 		buf_adds(&b, "{\"file\":");
 		buf_add_json(&b, argv[1]);
-		buf_addf(&b, ",\"format\":\"%s\",\"size\":%llu,\"allocated\":%llu,\"file_size\":%llu", disk_format(d),
-			 (unsigned long long)disk_size(d), (unsigned long long)alloc, (unsigned long long)file);
+		buf_addf(&b,
+			 ",\"format\":\"%s\",\"size\":%llu,\"allocated\":%llu,\"file_size\":%llu",
+			 disk_format(d), (unsigned long long)disk_size(d),
+			 (unsigned long long)alloc, (unsigned long long)file);
 	} else {
-		buf_addf(&b, "file               %s\nformat             %s\nsize               %s (%llu bytes)\n"
-			 "allocated          %s\n", argv[1], disk_format(d), format_size(disk_size(d), t1, sizeof(t1)),
-			 (unsigned long long)disk_size(d), format_size(alloc, t2, sizeof(t2)));
+		buf_addf(
+			&b,
+			"file               %s\nformat             %s\nsize               %s (%llu bytes)\n"
+			"allocated          %s\n",
+			argv[1], disk_format(d), format_size(disk_size(d), t1, sizeof(t1)),
+			(unsigned long long)disk_size(d), format_size(alloc, t2, sizeof(t2)));
 	}
 	disk_info(d, emit, &s);
 	snapshots(&b, d, a.out);
@@ -107,4 +113,5 @@ out:
 	return r < 0 ? r : 0;
 }
 
-const struct command cmd_info = { "info", "[-f FORMAT] [-o json] FILE", "show what an image is", run };
+const struct command cmd_info = { "info", "[-f FORMAT] [-o json] FILE", "show what an image is",
+				  run };

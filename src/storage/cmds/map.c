@@ -28,21 +28,24 @@ static int run(int argc, char **argv, struct err **e)
 		r = err_sys(e, -r, "map '%s'", argv[1]);
 		goto out;
 	}
-	printf(a.out == OUT_JSON ? "[" : "%-18s %-18s %-18s %s\n", "offset", "length", "at", "file");
+	printf(a.out == OUT_JSON ? "[" : "%-18s %-18s %-18s %s\n", "offset", "length", "at",
+	       "file");
 	for (size_t i = 0; i < l.n; i++) {
 		const struct extent *x = &l.v[i];
 		bool data = x->flags & EXTENT_DATA, off = data && x->flags & EXTENT_OFFSET;
 
 		if (a.out == OUT_JSON) {
 			printf("%s{\"start\": %llu, \"length\": %llu, \"depth\": %u, \"present\": %s, \"zero\": %s, \"data\": %s",
-			       i ? ",\n" : "", (unsigned long long)x->off, (unsigned long long)x->len, x->depth,
-			       x->flags & EXTENT_ALLOCATED ? "true" : "false", x->flags & EXTENT_ZERO ? "true" : "false",
-			       data ? "true" : "false");
+			       i ? ",\n" : "", (unsigned long long)x->off,
+			       (unsigned long long)x->len, x->depth,
+			       x->flags & EXTENT_ALLOCATED ? "true" : "false",
+			       x->flags & EXTENT_ZERO ? "true" : "false", data ? "true" : "false");
 			if (off)
 				printf(", \"offset\": %llu", (unsigned long long)x->host);
 			printf("}");
 		} else if (data) {
-			printf("%#-18llx %#-18llx ", (unsigned long long)x->off, (unsigned long long)x->len);
+			printf("%#-18llx %#-18llx ", (unsigned long long)x->off,
+			       (unsigned long long)x->len);
 			if (off)
 				printf("%#-18llx %s\n", (unsigned long long)x->host, x->file);
 			else
@@ -58,4 +61,5 @@ out:
 	return r < 0 ? r : 0;
 }
 
-const struct command cmd_map = { "map", "[-f FORMAT] [-o json] FILE", "show which file holds what", run };
+const struct command cmd_map = { "map", "[-f FORMAT] [-o json] FILE", "show which file holds what",
+				 run };

@@ -11,15 +11,18 @@ struct args {
 static const struct opt opts[] = {
 	OPT(struct args, from, STR, "format", 'f', "FORMAT", "of the source"),
 	OPT(struct args, to, STR, "output-format", 'O', "FORMAT", "raw or qcow2 (default)"),
-	OPT(struct args, size, SIZE, "size", 0, "SIZE", "an empty image of this size instead of a source"),
-	OPT(struct args, cluster, SIZE, "cluster-size", 0, "SIZE", "of the target", .min = 512, .max = 2 << 20),
+	OPT(struct args, size, SIZE, "size", 0, "SIZE",
+	    "an empty image of this size instead of a source"),
+	OPT(struct args, cluster, SIZE, "cluster-size", 0, "SIZE", "of the target", .min = 512,
+	    .max = 2 << 20),
 	OPT(struct args, out, ENUM, "output", 'o', "FORM", "table or json", .choices = out_choices),
 	OPT_END,
 };
 
 static uint64_t qcow2_bytes(uint64_t size, uint64_t data, uint64_t cs)
 {
-	uint64_t guest = DIV_ROUND_UP(size, cs), l2 = DIV_ROUND_UP(guest, cs / 8), l1 = DIV_ROUND_UP(l2 * 8, cs);
+	uint64_t guest = DIV_ROUND_UP(size, cs), l2 = DIV_ROUND_UP(guest, cs / 8),
+		 l1 = DIV_ROUND_UP(l2 * 8, cs);
 	uint64_t rt = 1, rb = 1, total, before;
 
 	do {
@@ -54,7 +57,8 @@ static int run(int argc, char **argv, struct err **e)
 	if (r < 0)
 		goto out;
 	for (size_t i = 0; i < l.n; i++) { /* clusters with any data, each once */
-		uint64_t first = l.v[i].off / a.cluster, end = DIV_ROUND_UP(l.v[i].off + l.v[i].len, a.cluster);
+		uint64_t first = l.v[i].off / a.cluster,
+			 end = DIV_ROUND_UP(l.v[i].off + l.v[i].len, a.cluster);
 
 		if (!(l.v[i].flags & EXTENT_DATA))
 			continue;
@@ -67,8 +71,8 @@ static int run(int argc, char **argv, struct err **e)
 		need = qcow2_bytes(size, need, a.cluster);
 		full = qcow2_bytes(size, DIV_ROUND_UP(size, a.cluster), a.cluster);
 	}
-	printf(a.out == OUT_JSON ? "{\"required\":%llu,\"fully_allocated\":%llu}\n" :
-				   "required size: %llu\nfully allocated size: %llu\n",
+	printf(a.out == OUT_JSON ? "{\"required\":%llu,\"fully_allocated\":%llu}\n"
+				 : "required size: %llu\nfully allocated size: %llu\n",
 	       (unsigned long long)need, (unsigned long long)full);
 out:
 	extent_list_done(&l);
@@ -77,4 +81,5 @@ out:
 	return r < 0 ? r : 0;
 }
 
-const struct command cmd_measure = { "measure", "[-O FORMAT] [--size SIZE | FILE] [-o json]", "how large a file would be", run };
+const struct command cmd_measure = { "measure", "[-O FORMAT] [--size SIZE | FILE] [-o json]",
+				     "how large a file would be", run };

@@ -12,8 +12,10 @@ struct args {
 
 static const struct opt opts[] = {
 	OPT(struct args, format, STR, "format", 'f', "FORMAT", "do not probe"),
-	OPT(struct args, backing, STR, "backing", 'b', "BASE", "the new backing file; \"\" for none"),
-	OPT(struct args, backing_format, STR, "backing-format", 'F', "FORMAT", "its format (else probed now)"),
+	OPT(struct args, backing, STR, "backing", 'b', "BASE",
+	    "the new backing file; \"\" for none"),
+	OPT(struct args, backing_format, STR, "backing-format", 'F', "FORMAT",
+	    "its format (else probed now)"),
 	OPT(struct args, unsafe, FLAG, "unsafe", 'u', NULL, "only record the name"),
 	OPT_END,
 };
@@ -46,7 +48,7 @@ static int copy_difference(struct disk *d, struct disk *base, struct err **e)
 					r = disk_pwrite(d, b1 + k, g, off + k);
 			}
 		}
-		cli_progress((void *)(uintptr_t)"rebase", x->off + x->len, disk_size(d));
+		cli_progress((void *)(uintptr_t) "rebase", x->off + x->len, disk_size(d));
 	}
 	extent_list_done(&l);
 	if (r == 0)
@@ -69,7 +71,9 @@ static int run(int argc, char **argv, struct err **e)
 		r = err_set(e, EINVAL, "usage", "rebase: missing -b BASE (\"\" for none)");
 		goto out;
 	}
-	cfg = (struct disk_cfg){ .path = argv[1], .format = a.format, .backing = a.unsafe ? "" : NULL };
+	cfg = (struct disk_cfg){ .path = argv[1],
+				 .format = a.format,
+				 .backing = a.unsafe ? "" : NULL };
 	r = disk_open(&cfg, &d, e);
 	if (r < 0)
 		goto out;
@@ -77,8 +81,10 @@ static int run(int argc, char **argv, struct err **e)
 	if (a.backing[0] && !(a.unsafe && format)) {
 		const char *slash = strrchr(argv[1], '/');
 
-		r = a.backing[0] == '/' || !slash ? asprintf(&full, "%s", a.backing) :
-						    asprintf(&full, "%.*s%s", (int)(slash - argv[1] + 1), argv[1], a.backing);
+		r = a.backing[0] == '/' || !slash
+			    ? asprintf(&full, "%s", a.backing)
+			    : asprintf(&full, "%.*s%s", (int)(slash - argv[1] + 1), argv[1],
+				       a.backing);
 		r = r < 0 ? -ENOMEM : cli_open(full, format, true, false, &base, e);
 		if (r < 0)
 			goto out;
@@ -96,4 +102,5 @@ out:
 	return r < 0 ? r : k < 0 ? err_sys(e, -k, "close") : 0;
 }
 
-const struct command cmd_rebase = { "rebase", "[-u] -b BASE [-F FORMAT] [-f FORMAT] FILE", "change the backing file", run };
+const struct command cmd_rebase = { "rebase", "[-u] -b BASE [-F FORMAT] [-f FORMAT] FILE",
+				    "change the backing file", run };

@@ -10,7 +10,8 @@ struct args {
 
 static const struct opt opts[] = {
 	OPT(struct args, format, STR, "format", 'f', "FORMAT", "do not probe"),
-	OPT(struct args, provision, ENUM, "provision", 0, "MODE", "of what is added", .choices = provision_choices),
+	OPT(struct args, provision, ENUM, "provision", 0, "MODE", "of what is added",
+	    .choices = provision_choices),
 	OPT(struct args, shrink, FLAG, "shrink", 0, NULL, "allow the end to be cut off"),
 	OPT_END,
 };
@@ -23,7 +24,8 @@ static int run(int argc, char **argv, struct err **e)
 	uint64_t size;
 	/* -SIZE looks like an option: it is behind "--" or the last word */
 	int r, k;
-	bool minus = argc > 1 && argv[argc - 1][0] == '-' && argv[argc - 1][1] >= '0' && argv[argc - 1][1] <= '9';
+	bool minus = argc > 1 && argv[argc - 1][0] == '-' && argv[argc - 1][1] >= '0' &&
+		     argv[argc - 1][1] <= '9';
 
 	text = argc > 1 ? argv[argc - 1] : "";
 	r = cli_operands(opts, &a, minus ? argc - 1 : argc, argv, minus ? 1 : 2, minus ? 1 : 2, e);
@@ -48,4 +50,6 @@ out:
 	return r < 0 ? r : k < 0 ? err_sys(e, -k, "close") : 0;
 }
 
-const struct command cmd_resize = { "resize", "[--shrink] [--provision M] [-f FORMAT] FILE [+|-]SIZE", "change the size", run };
+const struct command cmd_resize = { "resize",
+				    "[--shrink] [--provision M] [-f FORMAT] FILE [+|-]SIZE",
+				    "change the size", run };

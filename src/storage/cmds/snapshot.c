@@ -22,22 +22,25 @@ static int list(struct disk *d, int out, struct err **e)
 
 	if (r < 0)
 		return r;
-	buf_adds(&b, out == OUT_JSON ? "[" : l.n ? "ID    SIZE        CREATED                   NAME\n" : "");
+	buf_adds(&b, out == OUT_JSON ? "["
+		     : l.n	     ? "ID    SIZE        CREATED                   NAME\n"
+				     : "");
 	for (size_t i = 0; i < l.n; i++) {
 		char when[32], size[16];
 
 		format_time(l.v[i].when, when, sizeof(when));
 		if (out == OUT_TABLE) {
-			buf_addf(&b, "%-5s %-11s %-25s %s\n", l.v[i].id, format_size(l.v[i].size, size, sizeof(size)), when,
-				 l.v[i].name);
+			buf_addf(&b, "%-5s %-11s %-25s %s\n", l.v[i].id,
+				 format_size(l.v[i].size, size, sizeof(size)), when, l.v[i].name);
 			continue;
 		}
 		buf_adds(&b, i ? ",{\"id\":" : "{\"id\":");
 		buf_add_json(&b, l.v[i].id);
 		buf_adds(&b, ",\"name\":");
 		buf_add_json(&b, l.v[i].name);
-		buf_addf(&b, ",\"size\":%llu,\"vm_state\":%llu,\"created\":\"%s\"}", (unsigned long long)l.v[i].size,
-			 (unsigned long long)l.v[i].vm_state, when);
+		buf_addf(&b, ",\"size\":%llu,\"vm_state\":%llu,\"created\":\"%s\"}",
+			 (unsigned long long)l.v[i].size, (unsigned long long)l.v[i].vm_state,
+			 when);
 	}
 	buf_adds(&b, out == OUT_JSON ? "]\n" : "");
 	fputs(buf_str(&b), stdout);
@@ -65,15 +68,17 @@ static int run(int argc, char **argv, struct err **e)
 	r = disk_open(&cfg, &d, e);
 	if (r < 0)
 		goto out;
-	r = ls			     ? list(d, a.out, e) :
-	    streq(verb, "create") ? disk_snapshot_create(d, argv[3], e) :
-	    streq(verb, "apply")  ? disk_snapshot_apply(d, argv[3], e) :
-				    disk_snapshot_rm(d, argv[3], e);
+	r = ls			    ? list(d, a.out, e)
+	    : streq(verb, "create") ? disk_snapshot_create(d, argv[3], e)
+	    : streq(verb, "apply")  ? disk_snapshot_apply(d, argv[3], e)
+				    : disk_snapshot_rm(d, argv[3], e);
 out:
 	k = disk_close(d);
 	opt_done(opts, &a);
 	return r < 0 ? r : k < 0 ? err_sys(e, -k, "close") : 0;
 }
 
-const struct command cmd_snapshot = { "snapshot", "create FILE NAME | ls [-o json] FILE | apply FILE NAME | rm FILE NAME",
-				      "internal snapshots", run };
+const struct command cmd_snapshot = {
+	"snapshot", "create FILE NAME | ls [-o json] FILE | apply FILE NAME | rm FILE NAME",
+	"internal snapshots", run
+};

@@ -50,16 +50,22 @@ static void slot_write(struct slot *s)
 		uint64_t n = MIN(GRAIN, s->len - s->at);
 		bool zero = mem_is_zero(s->buf + s->at, n);
 
-		while (s->at + n < s->len && mem_is_zero(s->buf + s->at + n, MIN(GRAIN, s->len - s->at - n)) == zero)
+		while (s->at + n < s->len &&
+		       mem_is_zero(s->buf + s->at + n, MIN(GRAIN, s->len - s->at - n)) == zero)
 			n += MIN(GRAIN, s->len - s->at - n);
 		if (zero && c->o->dst_zero) {
 			s->at += n;
 			continue;
 		}
 		s->iov = (struct iovec){ s->buf + s->at, n };
-		s->io = (struct disk_io){ .op = zero ? DISK_WRITE_ZEROES : DISK_WRITE, .flags = zero ? DISK_MAY_UNMAP : 0,
-					  .off = s->off + s->at, .len = n, .iov = &s->iov, .niov = zero ? 0 : 1,
-					  .done = written, .data = s };
+		s->io = (struct disk_io){ .op = zero ? DISK_WRITE_ZEROES : DISK_WRITE,
+					  .flags = zero ? DISK_MAY_UNMAP : 0,
+					  .off = s->off + s->at,
+					  .len = n,
+					  .iov = &s->iov,
+					  .niov = zero ? 0 : 1,
+					  .done = written,
+					  .data = s };
 		s->at += n;
 		disk_submit(c->dq, &s->io);
 		return;
@@ -108,16 +114,19 @@ static bool next_piece(struct copy *c, uint64_t *off, uint64_t *len)
 			c->r = disk_extents(c->src, c->at, c->window - c->at, &c->ext);
 			continue;
 		}
-		while (c->at_ext < c->ext.n && c->ext.v[c->at_ext].off + c->ext.v[c->at_ext].len <= c->at)
+		while (c->at_ext < c->ext.n &&
+		       c->ext.v[c->at_ext].off + c->ext.v[c->at_ext].len <= c->at)
 			c->at_ext++;
 		x = &c->ext.v[c->at_ext];
 		n = x->off + x->len - c->at;
-		if (x->flags & EXTENT_ZERO && (n >= piece || c->at + n == c->window || !c->o->compress)) {
+		if (x->flags & EXTENT_ZERO &&
+		    (n >= piece || c->at + n == c->window || !c->o->compress)) {
 			if (c->o->compress && c->at + n < c->size)
 				n &= ~(uint64_t)(disk_limits(c->dst).opt_io - 1);
 			if (n > 0) {
 				if (!c->o->dst_zero)
-					c->r = disk_sync_op(c->dst, DISK_WRITE_ZEROES, DISK_MAY_UNMAP, c->at, n);
+					c->r = disk_sync_op(c->dst, DISK_WRITE_ZEROES,
+							    DISK_MAY_UNMAP, c->at, n);
 				c->at += n;
 				c->done += n;
 				continue;
@@ -135,12 +144,16 @@ static bool next_piece(struct copy *c, uint64_t *off, uint64_t *len)
 
 int disk_copy(struct disk *src, struct disk *dst, const struct copy_opts *o, struct err **e)
 {
-	struct copy c = { .o = o, .src = src, .dst = dst, .size = MIN(disk_size(src), disk_size(dst)) };
+	struct copy c = {
+		.o = o, .src = src, .dst = dst, .size = MIN(disk_size(src), disk_size(dst))
+	};
 	size_t room = MAX(PIECE, (uint64_t)disk_limits(dst).opt_io) + 2 * MIB;
 	_cleanup_(loop_freep) struct loop *loop = NULL;
 	bool more = true;
 
-	c.n_slots = o->compress ? 1 : CLAMP(o->inflight ? o->inflight : 8U, 1U, (unsigned int)ARRAY_SIZE(c.slots));
+	c.n_slots = o->compress ? 1
+				: CLAMP(o->inflight ? o->inflight : 8U, 1U,
+					(unsigned int)ARRAY_SIZE(c.slots));
 	c.r = loop_new(NULL, &loop);
 	if (c.r == 0)
 		c.r = disk_queue_open(src, loop, &c.sq, e);
@@ -164,8 +177,13 @@ int disk_copy(struct disk *src, struct disk *dst, const struct copy_opts *o, str
 			s->busy = true;
 			c.busy++;
 			s->iov = (struct iovec){ s->buf, s->len };
-			s->io = (struct disk_io){ .op = DISK_READ, .off = s->off, .len = s->len, .iov = &s->iov, .niov = 1,
-						  .done = was_read, .data = s };
+			s->io = (struct disk_io){ .op = DISK_READ,
+						  .off = s->off,
+						  .len = s->len,
+						  .iov = &s->iov,
+						  .niov = 1,
+						  .done = was_read,
+						  .data = s };
 			disk_submit(c.sq, &s->io);
 		}
 		if (c.busy)
@@ -184,5 +202,7 @@ int disk_copy(struct disk *src, struct disk *dst, const struct copy_opts *o, str
 	disk_queue_close(c.dq);
 	if (c.r == 0)
 		c.r = disk_flush(dst);
-	return c.r < 0 && !(e && *e) ? err_sys(e, -c.r, "copy '%s' to '%s'", disk_path(src), disk_path(dst)) : c.r;
+	return c.r < 0 && !(e && *e)
+		       ? err_sys(e, -c.r, "copy '%s' to '%s'", disk_path(src), disk_path(dst))
+		       : c.r;
 }

@@ -6,8 +6,8 @@
 #include "storage/storage.h"
 
 struct copy_opts {
-	bool compress;        /* dst compresses each cluster */
-	bool dst_zero;        /* dst reads as zeroes now: nothing to do for zero ranges */
+	bool compress;	       /* dst compresses each cluster */
+	bool dst_zero;	       /* dst reads as zeroes now: nothing to do for zero ranges */
 	unsigned int inflight; /* requests; 0: 8 */
 	void (*progress)(void *arg, uint64_t done, uint64_t total);
 	void *arg;

@@ -62,7 +62,9 @@ static void fill(struct prng *rng, uint8_t *p, size_t len)
 
 static void step(struct disk *d, struct prng *rng, uint8_t *model, uint8_t *buf, bool v2_below)
 {
-	uint64_t off = prng_below(rng, SIZE), len = 1 + prng_below(rng, MIN(SIZE - off, (uint64_t)1 << (6 + prng_below(rng, 14))));
+	uint64_t off = prng_below(rng, SIZE),
+		 len = 1 +
+		       prng_below(rng, MIN(SIZE - off, (uint64_t)1 << (6 + prng_below(rng, 14))));
 	unsigned int unmap = (unsigned int)prng_below(rng, 2) * DISK_MAY_UNMAP;
 
 	if (prng_below(rng, 3) == 0) {
@@ -99,19 +101,24 @@ static void step(struct disk *d, struct prng *rng, uint8_t *model, uint8_t *buf,
 
 static void run(const char *const *params, bool backing, uint64_t seed, int rounds)
 {
-	struct disk_create c = { .format = "qcow2", .path = path("a"), .size = SIZE, .params = params };
+	struct disk_create c = {
+		.format = "qcow2", .path = path("a"), .size = SIZE, .params = params
+	};
 	uint8_t *model = calloc(1, SIZE), *buf = malloc(SIZE);
 	struct prng rng;
 	struct disk *d;
 
 	prng_seed(&rng, seed);
 	if (backing) {
-		struct disk_create b = { .format = "qcow2", .path = path("base"), .size = SIZE - 100000 };
+		struct disk_create b = { .format = "qcow2",
+					 .path = path("base"),
+					 .size = SIZE - 100000 };
 
 		must_create(&b);
 		d = open_it(path("base"), false);
 		for (int i = 0; i < 30; i++) {
-			uint64_t off = prng_below(&rng, b.size - 70000), len = 1 + prng_below(&rng, 70000);
+			uint64_t off = prng_below(&rng, b.size - 70000),
+				 len = 1 + prng_below(&rng, 70000);
 
 			fill(&rng, model + off, len);
 			assert_int_equal(disk_pwrite(d, model + off, len, off), 0);
@@ -159,7 +166,9 @@ static void all_layouts(void **state)
 static void internal_snapshots(void **state)
 {
 	static const char *const names[] = { "a", "b", "c", "d" };
-	struct disk_create c = { .format = "qcow2", .path = path("s"), .size = SIZE,
+	struct disk_create c = { .format = "qcow2",
+				 .path = path("s"),
+				 .size = SIZE,
 				 .params = OPTS("cluster_size", "8192") };
 	uint8_t *model = calloc(1, SIZE), *buf = malloc(SIZE), *saved[4] = { 0 };
 	struct prng rng;
@@ -211,7 +220,10 @@ static void internal_snapshots(void **state)
 
 static void grows(void **state)
 {
-	struct disk_create c = { .format = "qcow2", .path = path("g"), .size = 100000, .params = OPTS("cluster_size", "512") };
+	struct disk_create c = { .format = "qcow2",
+				 .path = path("g"),
+				 .size = 100000,
+				 .params = OPTS("cluster_size", "512") };
 	struct disk *d;
 	char b[3] = "xyz", z[3];
 

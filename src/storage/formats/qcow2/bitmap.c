@@ -7,11 +7,11 @@
 #include "base/checked.h"
 #include "storage/formats/qcow2/qcow2.h"
 
-#define MAX_DIR    (64 * MIB)
+#define MAX_DIR	   (64 * MIB)
 #define MAX_TABLE  (8U << 20)
 #define MAX_BITS   (1 * GIB)
-#define IN_USE     1U
-#define AUTO       2U
+#define IN_USE	   1U
+#define AUTO	   2U
 #define ENTRY_OFF  0x00fffffffffffe00ULL
 #define ENTRY_ONES 1ULL
 
@@ -50,14 +50,17 @@ static int dir_load(struct qcow2 *s, uint8_t **ret, struct err **e)
 }
 
 /* The entry at *at; moves on.  0, or -EINVAL. */
-static int dir_next(const struct qcow2 *s, const uint8_t *dir, uint64_t *at, struct q_bitmap *b, uint32_t *flags)
+static int dir_next(const struct qcow2 *s, const uint8_t *dir, uint64_t *at, struct q_bitmap *b,
+		    uint32_t *flags)
 {
 	const uint8_t *p = dir + *at;
 	uint64_t len;
 
 	if (s->h.bitmap_dir_size - *at < 24)
 		return -EINVAL;
-	*b = (struct q_bitmap){ .dir_at = *at, .table_off = get(p, 8), .n_table = (uint32_t)get(p + 8, 4),
+	*b = (struct q_bitmap){ .dir_at = *at,
+				.table_off = get(p, 8),
+				.n_table = (uint32_t)get(p + 8, 4),
 				.granularity = p[17] };
 	*flags = (uint32_t)get(p + 12, 4);
 	len = 24 + get(p + 18, 2) + get(p + 20, 4);
@@ -122,7 +125,8 @@ static int bits_load(struct qcow2 *s, struct q_bitmap *b)
 	int r = 0;
 
 	b->n_bytes = DIV_ROUND_UP(bits, 8);
-	if (b->granularity < 9 || b->granularity > 31 || b->n_bytes > MAX_BITS || DIV_ROUND_UP(b->n_bytes, cs) > b->n_table)
+	if (b->granularity < 9 || b->granularity > 31 || b->n_bytes > MAX_BITS ||
+	    DIV_ROUND_UP(b->n_bytes, cs) > b->n_table)
 		return -EINVAL;
 	b->bits = calloc(1, ALIGN_UP(MAX(b->n_bytes, 1UL), cs));
 	if (!b->bits)
@@ -167,7 +171,8 @@ int q_bitmaps_open(struct qcow2 *s, struct err **e)
 		v = r == 0 ? reallocarray(s->bitmaps, s->n_bitmaps + 1, sizeof(*v)) : NULL;
 		if (!v) {
 			free(b.bits);
-			return err_set(e, r < 0 ? -r : ENOMEM, "disk.corrupt", "a dirty bitmap cannot be loaded");
+			return err_set(e, r < 0 ? -r : ENOMEM, "disk.corrupt",
+				       "a dirty bitmap cannot be loaded");
 		}
 		s->bitmaps = v;
 		v[s->n_bitmaps++] = b;
@@ -184,9 +189,11 @@ void q_bitmaps_mark(struct qcow2 *s, uint64_t off, uint64_t len)
 	for (unsigned int i = 0; i < s->n_bitmaps && len > 0; i++) {
 		const struct q_bitmap *b = &s->bitmaps[i];
 
-		for (uint64_t bit = off >> b->granularity; bit <= (off + len - 1) >> b->granularity; bit++)
+		for (uint64_t bit = off >> b->granularity; bit <= (off + len - 1) >> b->granularity;
+		     bit++)
 			if (bit / 8 < b->n_bytes)
-				__atomic_fetch_or(&b->bits[bit / 8], (uint8_t)(1U << bit % 8), __ATOMIC_RELAXED);
+				__atomic_fetch_or(&b->bits[bit / 8], (uint8_t)(1U << bit % 8),
+						  __ATOMIC_RELAXED);
 	}
 }
 

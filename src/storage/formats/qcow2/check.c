@@ -43,7 +43,10 @@ static int mark(void *arg, uint64_t off, uint64_t len)
 	if (len == 0)
 		return 0;
 	if (off > INT64_MAX || len > INT64_MAX || (off + len - 1) >> c->s->h.cluster_bits >= c->n) {
-		say(c, "ERROR: a reference to offset %" PRIu64 " (%" PRIu64 " bytes) lies outside the file", off, len);
+		say(c,
+		    "ERROR: a reference to offset %" PRIu64 " (%" PRIu64
+		    " bytes) lies outside the file",
+		    off, len);
 		c->ret->corruptions++;
 		return -ERANGE;
 	}
@@ -92,7 +95,8 @@ static int count_l1(struct check *c, const uint64_t *l1, uint32_t n, bool active
 			if (desc & Q_COMPRESSED) {
 				q_compr_range(s, desc, &host, &len);
 				/* the last sector may be cut off by the end of the file */
-				mark(c, host & ~511ULL, ALIGN_UP(host + len, (uint64_t)512) - (host & ~511ULL));
+				mark(c, host & ~511ULL,
+				     ALIGN_UP(host + len, (uint64_t)512) - (host & ~511ULL));
 				if (active) {
 					c->ret->compressed++;
 					c->ret->allocated++;
@@ -109,7 +113,8 @@ static int count_l1(struct check *c, const uint64_t *l1, uint32_t n, bool active
 			if (!host)
 				continue;
 			if (host & (s->cluster_size - 1)) {
-				say(c, "ERROR: cluster %" PRIu64 " of L2 table %u is not aligned", (uint64_t)k, i);
+				say(c, "ERROR: cluster %" PRIu64 " of L2 table %u is not aligned",
+				    (uint64_t)k, i);
 				c->ret->corruptions++;
 				continue;
 			}
@@ -147,7 +152,8 @@ static int count_all(struct check *c, struct err **e)
 			_cleanup_(freep) uint64_t *l1 = calloc(MAX(v[i].l1_size, 1U), 8);
 
 			mark(c, v[i].l1_off, (uint64_t)v[i].l1_size * 8);
-			r = l1 ? node_pread(s->file, l1, (size_t)v[i].l1_size * 8, v[i].l1_off) : -ENOMEM;
+			r = l1 ? node_pread(s->file, l1, (size_t)v[i].l1_size * 8, v[i].l1_off)
+			       : -ENOMEM;
 			for (uint32_t k = 0; r == 0 && k < v[i].l1_size; k++)
 				l1[k] = be64toh(l1[k]);
 			if (r == 0)
@@ -177,7 +183,9 @@ static void count_refs(struct check *c)
 		if (!off)
 			continue;
 		if (off & (s->cluster_size - 1) || mark(c, off, s->cluster_size) < 0) {
-			say(c, "ERROR: refcount block %" PRIu64 " is not aligned or outside the file", i);
+			say(c,
+			    "ERROR: refcount block %" PRIu64 " is not aligned or outside the file",
+			    i);
 			c->ret->corruptions += (off & (s->cluster_size - 1)) != 0;
 			c->bad_blocks = true;
 		} else if (c->count[off >> s->h.cluster_bits] > 1) {
@@ -192,8 +200,10 @@ static void count_refs(struct check *c)
 static int rebuild(struct check *c)
 {
 	struct qcow2 *s = c->s;
-	uint64_t per = (uint64_t)s->cluster_size * 8 >> s->h.refcount_order, high = c->high, blocks = 0, table = 0, end;
-	uint64_t max = s->h.refcount_order == 6 ? UINT64_MAX : (1ULL << (1U << s->h.refcount_order)) - 1;
+	uint64_t per = (uint64_t)s->cluster_size * 8 >> s->h.refcount_order, high = c->high,
+		 blocks = 0, table = 0, end;
+	uint64_t max = s->h.refcount_order == 6 ? UINT64_MAX
+						: (1ULL << (1U << s->h.refcount_order)) - 1;
 	_cleanup_(freep) uint8_t *b = malloc(s->cluster_size);
 	_cleanup_(freep) uint64_t *rt = NULL;
 	uint8_t head[12];
@@ -222,7 +232,8 @@ static int rebuild(struct check *c)
 		r = node_pwrite(s->file, b, s->cluster_size, (high + i) << s->h.cluster_bits);
 	}
 	if (r == 0)
-		r = node_pwrite(s->file, rt, table << s->h.cluster_bits, (high + blocks) << s->h.cluster_bits);
+		r = node_pwrite(s->file, rt, table << s->h.cluster_bits,
+				(high + blocks) << s->h.cluster_bits);
 	if (r == 0)
 		r = node_sync_op(s->file, DISK_FLUSH, 0, 0, 0);
 	for (int i = 0; i < 8; i++)
@@ -249,7 +260,8 @@ static int compare(struct check *c, bool fix_leaks, uint64_t *low, uint64_t *lea
 	for (uint64_t i = 0; i < top; i++) {
 		uint64_t have, want = i < c->n ? c->count[i] : 0;
 
-		if (i % s->rb_entries == 0 && (i / s->rb_entries >= s->n_reftable || !s->refblocks[i / s->rb_entries].data) &&
+		if (i % s->rb_entries == 0 &&
+		    (i / s->rb_entries >= s->n_reftable || !s->refblocks[i / s->rb_entries].data) &&
 		    i >= c->n) {
 			i += s->rb_entries - 1;
 			continue;
@@ -257,10 +269,16 @@ static int compare(struct check *c, bool fix_leaks, uint64_t *low, uint64_t *lea
 		have = q_ref_get(s, i);
 		if (have < want) {
 			if ((*low)++ < 100)
-				say(c, "ERROR cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64, i, have, want);
+				say(c,
+				    "ERROR cluster %" PRIu64 " refcount=%" PRIu64
+				    " reference=%" PRIu64,
+				    i, have, want);
 		} else if (have > want) {
 			if ((*leaks)++ < 100)
-				say(c, "Leaked cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64, i, have, want);
+				say(c,
+				    "Leaked cluster %" PRIu64 " refcount=%" PRIu64
+				    " reference=%" PRIu64,
+				    i, have, want);
 			if (fix_leaks && q_ref_add(s, i, (int64_t)(want - have)) < 0)
 				return -EIO;
 		}
@@ -289,10 +307,12 @@ static uint64_t wrong_copied(struct check *c)
 			uint64_t d = be64toh(t[(size_t)k * s->entry_words]);
 			uint64_t host = d & Q_OFFSET;
 
-			if (d & Q_COMPRESSED ? !!(d & Q_COPIED) :
-					       host && (q_ref_get(s, host >> s->h.cluster_bits) == 1) != !!(d & Q_COPIED)) {
+			if (d & Q_COMPRESSED ? !!(d & Q_COPIED)
+					     : host && (q_ref_get(s, host >> s->h.cluster_bits) ==
+							1) != !!(d & Q_COPIED)) {
 				if (n++ < 100)
-					say(c, "ERROR OFLAG_COPIED of cluster %" PRIu64, (uint64_t)i * s->l2_entries + k);
+					say(c, "ERROR OFLAG_COPIED of cluster %" PRIu64,
+					    (uint64_t)i * s->l2_entries + k);
 			}
 		}
 	}
@@ -316,14 +336,16 @@ int q_check(struct disk_node *n, enum disk_repair repair, struct disk_check *ret
 	if (!n->readonly && s->refs_loaded)
 		c.n = MAX(c.n, s->file_end >> s->h.cluster_bits);
 	if (c.n > MAX_CLUSTERS)
-		return err_set(e, EFBIG, "disk.limit", "the file has more than %llu clusters", MAX_CLUSTERS);
+		return err_set(e, EFBIG, "disk.limit", "the file has more than %llu clusters",
+			       MAX_CLUSTERS);
 	c.count = count = calloc(MAX(c.n, 1UL), sizeof(*count));
 	if (!count)
 		return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
 	if (!s->refs_loaded) {
 		r = q_refs_load(s, e);
 		if (r < 0) {
-			say(&c, "ERROR: %s", e && *e ? err_msg(*e) : "the refcounts cannot be read");
+			say(&c, "ERROR: %s",
+			    e && *e ? err_msg(*e) : "the refcounts cannot be read");
 			ret->corruptions++;
 			c.bad_blocks = true;
 			err_clear(e);
@@ -341,11 +363,14 @@ int q_check(struct disk_node *n, enum disk_repair repair, struct disk_check *ret
 
 		count_refs(&c);
 		r = compare(&c, repair != DISK_REPAIR_NONE && !c.bad_blocks, &low, &leaks);
-		if (repair == DISK_REPAIR_ALL && (low || c.bad_blocks)) { /* the old structures go */
+		if (repair == DISK_REPAIR_ALL &&
+		    (low || c.bad_blocks)) { /* the old structures go */
 			memset(count, 0, c.n * sizeof(*count));
 			c.high = own;
 			ret->message = NULL;
-			*ret = (struct disk_check){ .corruptions = ret->corruptions, .errors = ret->errors, .total = ret->total };
+			*ret = (struct disk_check){ .corruptions = ret->corruptions,
+						    .errors = ret->errors,
+						    .total = ret->total };
 			r = r ?: count_all(&c, e);
 		}
 	}
@@ -382,8 +407,9 @@ int q_check(struct disk_node *n, enum disk_repair repair, struct disk_check *ret
 				r = q_sync(s);
 			ret->corruptions_fixed += r == 0 && !rebuilt ? copied : 0;
 		}
-		if (r == 0 && s->h.version >= 3 && s->h.incompat & (Q_INCOMPAT_DIRTY | Q_INCOMPAT_CORRUPT) &&
-		    ret->errors == 0 && ret->corruptions <= ret->corruptions_fixed) {
+		if (r == 0 && s->h.version >= 3 &&
+		    s->h.incompat & (Q_INCOMPAT_DIRTY | Q_INCOMPAT_CORRUPT) && ret->errors == 0 &&
+		    ret->corruptions <= ret->corruptions_fixed) {
 			s->h.incompat &= ~Q_INCOMPAT_CORRUPT;
 			s->corrupt = false;
 			r = q_set_dirty(s, false);

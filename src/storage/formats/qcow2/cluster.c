@@ -58,7 +58,8 @@ static int l1_check(struct qcow2 *s, uint64_t i)
 {
 	uint64_t off = s->l1[i] & Q_OFFSET;
 
-	if (off & (s->cluster_size - 1) || !range_inside(off, 1, MAX(atomic_load(&s->file->size), s->file_end)))
+	if (off & (s->cluster_size - 1) ||
+	    !range_inside(off, 1, MAX(atomic_load(&s->file->size), s->file_end)))
 		return -EIO;
 	return 0;
 }
@@ -101,7 +102,8 @@ static void loaded(struct disk_io *k, int r)
 	}
 }
 
-int q_table_get(struct qcow2 *s, struct disk_io *io, uint64_t off, struct q_table **ret, void (*again)(struct disk_io *io))
+int q_table_get(struct qcow2 *s, struct disk_io *io, uint64_t off, struct q_table **ret,
+		void (*again)(struct disk_io *io))
 {
 	uint64_t i = l1_index(s, off);
 	struct q_table *t;
@@ -135,9 +137,11 @@ int q_table_get(struct qcow2 *s, struct disk_io *io, uint64_t off, struct q_tabl
 		return -EINPROGRESS;
 	l = calloc(1, sizeof(*l));
 	if (l)
-		l->iov = (struct iovec){ aligned_alloc(4096, MAX(s->cluster_size, 4096U)), s->cluster_size };
-	k = l && l->iov.iov_base ?
-		    io_child(io->q, DISK_READ, 0, t->off, s->cluster_size, &l->iov, 1, loaded, l) : NULL;
+		l->iov = (struct iovec){ aligned_alloc(4096, MAX(s->cluster_size, 4096U)),
+					 s->cluster_size };
+	k = l && l->iov.iov_base
+		    ? io_child(io->q, DISK_READ, 0, t->off, s->cluster_size, &l->iov, 1, loaded, l)
+		    : NULL;
 	if (!k) {
 		if (l)
 			free(l->iov.iov_base);
@@ -258,7 +262,8 @@ int q_span(struct qcow2 *s, const struct q_table *t, uint64_t off, uint64_t max,
 		return -EIO;
 	ret->shared = !(v.desc & Q_COPIED);
 	if (s->ext_l2) {
-		uint32_t alloc = (uint32_t)v.bitmap, zero = (uint32_t)(v.bitmap >> 32), from = (uint32_t)(in >> s->sub_bits), to;
+		uint32_t alloc = (uint32_t)v.bitmap, zero = (uint32_t)(v.bitmap >> 32),
+			 from = (uint32_t)(in >> s->sub_bits), to;
 
 		if (alloc & zero || (alloc && !host && !s->data_file))
 			return -EIO;

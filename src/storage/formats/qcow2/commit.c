@@ -44,22 +44,22 @@ struct commit {
 
 static void step(struct commit *c, int r);
 
-#define PUSH(arr, n, cap, ...)                                                                              \
-	({                                                                                                  \
-		int _p = 0;                                                                                 \
-		if ((n) == (cap)) {                                                                         \
-			size_t _c = (cap) ? (cap) * 2 : 32;                                                 \
-			void *_v = reallocarray(arr, _c, sizeof(*(arr)));                                   \
-			if (_v) {                                                                           \
-				(arr) = _v;                                                                 \
-				(cap) = _c;                                                                 \
-			} else {                                                                            \
-				_p = -ENOMEM;                                                               \
-			}                                                                                   \
-		}                                                                                           \
-		if (_p == 0)                                                                                \
-			(arr)[(n)++] = __VA_ARGS__;                                                         \
-		_p;                                                                                         \
+#define PUSH(arr, n, cap, ...)                                            \
+	({                                                                \
+		int _p = 0;                                               \
+		if ((n) == (cap)) {                                       \
+			size_t _c = (cap) ? (cap)*2 : 32;                 \
+			void *_v = reallocarray(arr, _c, sizeof(*(arr))); \
+			if (_v) {                                         \
+				(arr) = _v;                               \
+				(cap) = _c;                               \
+			} else {                                          \
+				_p = -ENOMEM;                             \
+			}                                                 \
+		}                                                         \
+		if (_p == 0)                                              \
+			(arr)[(n)++] = __VA_ARGS__;                       \
+		_p;                                                       \
 	})
 
 static int add(struct commit *c, int phase, uint64_t off, const void *p, size_t len)
@@ -67,7 +67,9 @@ static int add(struct commit *c, int phase, uint64_t off, const void *p, size_t 
 	size_t at = c->bytes.len;
 	int r = buf_add(&c->bytes, p, len);
 
-	return r ?: PUSH(c->pieces, c->n_pieces, c->cap_pieces, (struct piece){ off, at, len, phase });
+	return r
+		       ?: PUSH(c->pieces, c->n_pieces, c->cap_pieces,
+			       (struct piece){ off, at, len, phase });
 }
 
 static int add_be64(struct commit *c, int phase, uint64_t off, const uint64_t *v, uint64_t n)
@@ -79,8 +81,9 @@ static int add_be64(struct commit *c, int phase, uint64_t off, const uint64_t *v
 
 		buf_add(&c->bytes, &be, 8);
 	}
-	return buf_error(&c->bytes) ?:
-		       PUSH(c->pieces, c->n_pieces, c->cap_pieces, (struct piece){ off, at, n * 8, phase });
+	return buf_error(&c->bytes)
+		       ?: PUSH(c->pieces, c->n_pieces, c->cap_pieces,
+			       (struct piece){ off, at, n * 8, phase });
 }
 
 /* Lock held. */
@@ -93,8 +96,8 @@ static int collect(struct commit *c)
 	for (uint64_t i = 0; s->refs_dirty && i < s->n_reftable && r == 0; i++) {
 		if (!s->refblocks[i].dirty)
 			continue;
-		r = add(c, 1, s->reftable[i], s->refblocks[i].data, s->cluster_size) ?:
-			    PUSH(c->blocks, c->n_blocks, c->cap_blocks, i);
+		r = add(c, 1, s->reftable[i], s->refblocks[i].data, s->cluster_size)
+			    ?: PUSH(c->blocks, c->n_blocks, c->cap_blocks, i);
 		if (r == 0)
 			s->refblocks[i].dirty = false;
 	}
@@ -118,7 +121,8 @@ static int collect(struct commit *c)
 					continue;
 				while (k < 63 && t->dirty >> (k + 1) & 1)
 					k++;
-				r = add(c, 3, t->off + (uint64_t)p * piece, (char *)t->data + (size_t)p * piece,
+				r = add(c, 3, t->off + (uint64_t)p * piece,
+					(char *)t->data + (size_t)p * piece,
 					(size_t)(k - p + 1) * piece);
 				p = k;
 			}
@@ -153,10 +157,12 @@ static int collect(struct commit *c)
 		if (r == 0)
 			c->pieces[c->n_pieces - 1].len = c->bytes.len - at;
 	} else if (r == 0 && c->rt_lo < c->rt_hi) {
-		r = add_be64(c, 2, s->h.reftable_off + c->rt_lo * 8, s->reftable + c->rt_lo, c->rt_hi - c->rt_lo);
+		r = add_be64(c, 2, s->h.reftable_off + c->rt_lo * 8, s->reftable + c->rt_lo,
+			     c->rt_hi - c->rt_lo);
 	}
 	if (r == 0 && c->l1_lo < c->l1_hi)
-		r = add_be64(c, 3, s->h.l1_off + c->l1_lo * 8, s->l1 + c->l1_lo, c->l1_hi - c->l1_lo);
+		r = add_be64(c, 3, s->h.l1_off + c->l1_lo * 8, s->l1 + c->l1_lo,
+			     c->l1_hi - c->l1_lo);
 	return r;
 }
 
@@ -229,7 +235,8 @@ static void release(struct qcow2 *s, struct disk_queue *q)
 		if (last)
 			p = malloc(sizeof(*p));
 		if (p)
-			k = io_child(q, DISK_DISCARD, 0, f.off, f.n << s->h.cluster_bits, NULL, 0, punched, p);
+			k = io_child(q, DISK_DISCARD, 0, f.off, f.n << s->h.cluster_bits, NULL, 0,
+				     punched, p);
 		if (!k) {
 			free(p);
 			drop(s, &f);
@@ -352,8 +359,8 @@ static void step(struct commit *c, int r)
 	io_fan_begin(k);
 	for (size_t i = 0; i < c->n_pieces; i++)
 		if (c->pieces[i].phase == c->phase)
-			io_fan_buf(k, s->file, DISK_WRITE, c->pieces[i].off, c->bytes.s + c->pieces[i].at,
-				   c->pieces[i].len);
+			io_fan_buf(k, s->file, DISK_WRITE, c->pieces[i].off,
+				   c->bytes.s + c->pieces[i].at, c->pieces[i].len);
 	io_fan_end(k, 0);
 }
 
@@ -396,8 +403,9 @@ void q_commit(struct qcow2 *s, struct disk_io *io)
 
 bool q_dirty(struct qcow2 *s)
 {
-	return s->n_dirty || s->refs_dirty || s->l1_dirty_lo < s->l1_dirty_hi || s->rt_dirty_lo < s->rt_dirty_hi ||
-	       s->rt_moved || s->n_pending || s->n_frees || s->discarding;
+	return s->n_dirty || s->refs_dirty || s->l1_dirty_lo < s->l1_dirty_hi ||
+	       s->rt_dirty_lo < s->rt_dirty_hi || s->rt_moved || s->n_pending || s->n_frees ||
+	       s->discarding;
 }
 
 int q_sync(struct qcow2 *s)

@@ -24,7 +24,9 @@ int q_decompress(const struct qcow2 *s, const void *raw, size_t len, void *out)
 		ZSTD_freeDCtx(z);
 		return o.pos == o.size ? 0 : -EIO;
 	} else {
-		z_stream z = { .next_in = (void *)(uintptr_t)raw, .avail_in = (uInt)len, .next_out = out,
+		z_stream z = { .next_in = (void *)(uintptr_t)raw,
+			       .avail_in = (uInt)len,
+			       .next_out = out,
 			       .avail_out = s->cluster_size };
 		int r;
 
@@ -33,7 +35,9 @@ int q_decompress(const struct qcow2 *s, const void *raw, size_t len, void *out)
 		r = inflate(&z, Z_FINISH);
 		inflateEnd(&z);
 		/* The stream may go on with padding: what counts is a full cluster. */
-		return (r == Z_STREAM_END || r == Z_BUF_ERROR || r == Z_OK) && z.avail_out == 0 ? 0 : -EIO;
+		return (r == Z_STREAM_END || r == Z_BUF_ERROR || r == Z_OK) && z.avail_out == 0
+			       ? 0
+			       : -EIO;
 	}
 }
 
@@ -44,11 +48,14 @@ size_t q_compress(uint8_t type, const void *in, size_t len, void *out)
 
 		return ZSTD_isError(r) ? 0 : r;
 	} else {
-		z_stream z = { .next_in = (void *)(uintptr_t)in, .avail_in = (uInt)len, .next_out = out,
+		z_stream z = { .next_in = (void *)(uintptr_t)in,
+			       .avail_in = (uInt)len,
+			       .next_out = out,
 			       .avail_out = (uInt)len - 1 };
 		size_t n = 0;
 
-		if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) != Z_OK)
+		if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9,
+				 Z_DEFAULT_STRATEGY) != Z_OK)
 			return 0;
 		if (deflate(&z, Z_FINISH) == Z_STREAM_END)
 			n = len - 1 - z.avail_out;
@@ -72,13 +79,16 @@ int q_write_compressed(struct disk_node *n, const void *cluster, uint64_t off)
 		return -ENOMEM;
 	len = s->data_file ? 0 : q_compress(s->h.compression, cluster, s->cluster_size, out);
 	if (len == 0)
-		return node_pwrite(n, cluster, MIN((uint64_t)s->cluster_size, atomic_load(&n->size) - off), off) ?: 1;
+		return node_pwrite(n, cluster,
+				   MIN((uint64_t)s->cluster_size, atomic_load(&n->size) - off), off)
+			       ?: 1;
 	pthread_mutex_lock(&s->lock);
 	r = q_table_load_sync(s, off >> (s->h.cluster_bits + s->l2_bits), &t);
 	if (r == 0)
 		r = q_table_own(s, off, &t);
 	at = s->compr_at;
-	if (r == 0 && (!at || q_ref_add(s, at >> s->h.cluster_bits, 0) < 0 || (at & mask) != ((at + len - 1) & mask))) {
+	if (r == 0 && (!at || q_ref_add(s, at >> s->h.cluster_bits, 0) < 0 ||
+		       (at & mask) != ((at + len - 1) & mask))) {
 		/* does not fit into the rest of that cluster: begin another; a run never crosses, which costs a little */
 		r = q_alloc(s, 1, false, &at);
 		r = r > 0 ? 0 : r;
@@ -103,7 +113,8 @@ int q_write_compressed(struct disk_node *n, const void *cluster, uint64_t off)
 	sectors = last - first;
 	old = q_entry_get(s, t, off);
 	q_entry_release(s, old.desc);
-	q_entry_set(s, t, off, (struct q_entry){ Q_COMPRESSED | sectors << s->csize_shift | at, 0 });
+	q_entry_set(s, t, off,
+		    (struct q_entry){ Q_COMPRESSED | sectors << s->csize_shift | at, 0 });
 	s->compr_at = at + len;
 	if ((s->compr_at & ~mask) == 0)
 		s->compr_at = 0;

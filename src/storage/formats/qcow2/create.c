@@ -20,8 +20,11 @@ static int parse(const struct disk_create *c, struct opts *o, struct err **e)
 	bool have_cluster = false;
 	int r = 0;
 
-	*o = (struct opts){ .cluster = 65536, .refbits = 16,
-			    .pre = c->provision == DISK_LAZY ? PRE_FALLOC : c->provision == DISK_EAGER ? PRE_FULL : PRE_OFF };
+	*o = (struct opts){ .cluster = 65536,
+			    .refbits = 16,
+			    .pre = c->provision == DISK_LAZY	? PRE_FALLOC
+				   : c->provision == DISK_EAGER ? PRE_FULL
+								: PRE_OFF };
 	for (const char *const *p = c->params; p && p[0] && r == 0; p += 2) {
 		const char *k = p[0], *v = p[1];
 
@@ -55,22 +58,29 @@ static int parse(const struct disk_create *c, struct opts *o, struct err **e)
 			return err_set(e, EINVAL, "disk.create", "qcow2 has no option '%s'", k);
 		}
 		if (r < 0)
-			return err_set(e, EINVAL, "disk.create", "option %s: '%s' is not usable", k, v);
+			return err_set(e, EINVAL, "disk.create", "option %s: '%s' is not usable", k,
+				       v);
 	}
 	if (o->ext_l2 && !have_cluster)
 		o->cluster = 128 * KIB; /* subclusters of 4 KiB */
 	if (!is_pow2(o->cluster) || o->cluster < 512 || o->cluster > 2 * MIB)
-		return err_set(e, EINVAL, "disk.create", "the cluster size must be a power of two from 512 to 2M");
+		return err_set(e, EINVAL, "disk.create",
+			       "the cluster size must be a power of two from 512 to 2M");
 	if (!is_pow2(o->refbits) || o->refbits > 64)
-		return err_set(e, EINVAL, "disk.create", "refcount_bits must be a power of two up to 64");
+		return err_set(e, EINVAL, "disk.create",
+			       "refcount_bits must be a power of two up to 64");
 	if (o->v2 && (o->refbits != 16 || o->lazy || o->ext_l2 || o->data_file || o->zstd))
 		return err_set(e, EINVAL, "disk.create", "that option needs compat=1.1");
 	if (o->ext_l2 && o->cluster < 16 * KIB)
-		return err_set(e, EINVAL, "disk.create", "extended_l2 needs clusters of 16K or more");
+		return err_set(e, EINVAL, "disk.create",
+			       "extended_l2 needs clusters of 16K or more");
 	if (o->data_raw && (!o->data_file || c->backing))
-		return err_set(e, EINVAL, "disk.create", "data_file_raw needs a data file and no backing file");
+		return err_set(e, EINVAL, "disk.create",
+			       "data_file_raw needs a data file and no backing file");
 	if (c->backing && o->pre != PRE_OFF && !o->ext_l2)
-		return err_set(e, EINVAL, "disk.create", "space for an overlay can be taken in advance only with extended_l2");
+		return err_set(
+			e, EINVAL, "disk.create",
+			"space for an overlay can be taken in advance only with extended_l2");
 	return 0;
 }
 
@@ -81,8 +91,9 @@ static int make_data_file(const struct disk_create *c, const struct opts *o, str
 	const char *slash = strrchr(c->path, '/');
 	int r;
 
-	r = o->data_file[0] == '/' || !slash ? asprintf(&path, "%s", o->data_file) :
-					       asprintf(&path, "%.*s%s", (int)(slash - c->path + 1), c->path, o->data_file);
+	r = o->data_file[0] == '/' || !slash
+		    ? asprintf(&path, "%s", o->data_file)
+		    : asprintf(&path, "%.*s%s", (int)(slash - c->path + 1), c->path, o->data_file);
 	if (r < 0)
 		return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
@@ -112,7 +123,8 @@ int q_create(struct disk_node *file, const struct disk_create *c, struct err **e
 	h->size = c->size;
 	h->refcount_order = ilog2(o.refbits);
 	h->compat = o.lazy ? Q_COMPAT_LAZY : 0;
-	h->incompat = (o.ext_l2 ? Q_INCOMPAT_EXTL2 : 0) | (o.zstd ? Q_INCOMPAT_COMPR : 0) | (o.data_file ? Q_INCOMPAT_DATAFILE : 0);
+	h->incompat = (o.ext_l2 ? Q_INCOMPAT_EXTL2 : 0) | (o.zstd ? Q_INCOMPAT_COMPR : 0) |
+		      (o.data_file ? Q_INCOMPAT_DATAFILE : 0);
 	h->autoclear = o.data_raw ? Q_AUTO_RAWDATA : 0;
 	h->compression = o.zstd;
 	h->backing = (char *)(uintptr_t)c->backing;
@@ -123,7 +135,9 @@ int q_create(struct disk_node *file, const struct disk_create *c, struct err **e
 	guest = DIV_ROUND_UP(c->size, cs);
 	l2 = DIV_ROUND_UP(guest, s.l2_entries);
 	if (l2 > Q_MAX_L1 / 8)
-		return err_set(e, EFBIG, "disk.limit", "clusters of %llu bytes allow at most %llu bytes", (unsigned long long)cs,
+		return err_set(e, EFBIG, "disk.limit",
+			       "clusters of %llu bytes allow at most %llu bytes",
+			       (unsigned long long)cs,
 			       (unsigned long long)(Q_MAX_L1 / 8 * s.l2_entries * cs));
 	h->l1_size = (uint32_t)l2;
 	l1c = DIV_ROUND_UP(MAX(l2 * 8, 1UL), cs);
@@ -138,7 +152,8 @@ int q_create(struct disk_node *file, const struct disk_create *c, struct err **e
 		rt = DIV_ROUND_UP(rb * 8, cs);
 	} while (rt + rb != before);
 	if (rt * cs > Q_MAX_REFTABLE)
-		return err_set(e, EFBIG, "disk.limit", "the refcount table would be larger than 8 MiB");
+		return err_set(e, EFBIG, "disk.limit",
+			       "the refcount table would be larger than 8 MiB");
 	h->reftable_off = cs;
 	h->reftable_clusters = (uint32_t)rt;
 	h->l1_off = (1 + rt + rb) * cs;
@@ -152,7 +167,8 @@ int q_create(struct disk_node *file, const struct disk_create *c, struct err **e
 		return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
 	be = (uint64_t *)buf;
 	if (data && o.pre >= PRE_FALLOC) {
-		r = node_resize(file, total * cs, o.pre == PRE_FULL ? DISK_EAGER : DISK_LAZY, false, e);
+		r = node_resize(file, total * cs, o.pre == PRE_FULL ? DISK_EAGER : DISK_LAZY, false,
+				e);
 		if (r < 0)
 			return r;
 	}
@@ -173,7 +189,8 @@ int q_create(struct disk_node *file, const struct disk_create *c, struct err **e
 		for (uint64_t k = 0; k < s.l2_entries && i * s.l2_entries + k < guest; k++) {
 			uint64_t g = i * s.l2_entries + k;
 
-			be[k * s.entry_words] = htobe64((o.data_file ? g * cs : (at + l2 + g) * cs) | Q_COPIED);
+			be[k * s.entry_words] =
+				htobe64((o.data_file ? g * cs : (at + l2 + g) * cs) | Q_COPIED);
 			if (o.ext_l2 && !c->backing)
 				be[k * 2 + 1] = htobe64(UINT32_MAX);
 		}

@@ -20,7 +20,8 @@ static int map_add(struct q_map *m, const struct q_extent *x)
 
 	if (x->len == 0)
 		return 0;
-	if (l && l->kind == x->kind && l->depth == x->depth && l->node == x->node && x->kind != Q_EXTENT_COMPR &&
+	if (l && l->kind == x->kind && l->depth == x->depth && l->node == x->node &&
+	    x->kind != Q_EXTENT_COMPR &&
 	    (x->kind == Q_EXTENT_ZERO || l->host + l->len == x->host)) {
 		l->len += x->len;
 		return 0;
@@ -48,7 +49,9 @@ static int map_copy(struct q_map *dst, const struct q_map *src, uint64_t off, ui
 		struct q_extent y;
 
 		if (!x || x == src->v + src->n) /* behind the end of what lies below */
-			return map_add(dst, &(struct q_extent){ .off = off, .len = end - off, .kind = Q_EXTENT_ZERO });
+			return map_add(dst, &(struct q_extent){ .off = off,
+								.len = end - off,
+								.kind = Q_EXTENT_ZERO });
 		y = *x;
 		y.len = MIN(x->off + x->len, end) - off;
 		if (y.kind != Q_EXTENT_COMPR)
@@ -78,9 +81,11 @@ const struct q_extent *q_map_find(const struct q_map *m, uint64_t off)
 }
 
 /* Lay the image s over `under`, for the first `size` bytes. */
-static int layer_over(struct qcow2 *s, const struct q_map *under, uint64_t size, uint16_t depth, struct q_map *out)
+static int layer_over(struct qcow2 *s, const struct q_map *under, uint64_t size, uint16_t depth,
+		      struct q_map *out)
 {
-	uint64_t off = 0, per_table = (uint64_t)s->l2_entries << s->h.cluster_bits, mine = atomic_load(&s->node.size);
+	uint64_t off = 0, per_table = (uint64_t)s->l2_entries << s->h.cluster_bits,
+		 mine = atomic_load(&s->node.size);
 	int r = 0;
 
 	for (uint64_t end = MIN(size, mine); off < end && r == 0;) {
@@ -121,7 +126,10 @@ static int layer_over(struct qcow2 *s, const struct q_map *under, uint64_t size,
 		}
 	}
 	if (r == 0 && off < size)
-		r = map_add(out, &(struct q_extent){ .off = off, .len = size - off, .kind = Q_EXTENT_ZERO, .depth = depth });
+		r = map_add(out, &(struct q_extent){ .off = off,
+						     .len = size - off,
+						     .kind = Q_EXTENT_ZERO,
+						     .depth = depth });
 	return r;
 }
 
@@ -137,7 +145,9 @@ int q_below_build(struct qcow2 *s, struct err **e)
 		return 0;
 	s->below_size = atomic_load(&b->size);
 	if (b->ops != &disk_format_qcow2) {
-		r = map_add(&m, &(struct q_extent){ .len = s->below_size, .node = b->next ?: b, .kind = Q_EXTENT_DATA,
+		r = map_add(&m, &(struct q_extent){ .len = s->below_size,
+						    .node = b->next ?: b,
+						    .kind = Q_EXTENT_DATA,
 						    .depth = 1 });
 	} else {
 		struct qcow2 *o = to_qcow2(b);
@@ -148,7 +158,8 @@ int q_below_build(struct qcow2 *s, struct err **e)
 	}
 	if (r < 0) {
 		q_map_done(&m);
-		return err_set(e, -r, "disk.corrupt", "the map of backing file '%s' cannot be read: %s", b->path,
+		return err_set(e, -r, "disk.corrupt",
+			       "the map of backing file '%s' cannot be read: %s", b->path,
 			       strerror(-r));
 	}
 	s->below = m;
@@ -168,7 +179,9 @@ static int below_extents(struct qcow2 *s, uint64_t off, uint64_t end, struct ext
 
 	while (off < end && r == 0) {
 		const struct q_extent *q = q_map_find(&s->below, off);
-		struct extent x = { .off = off, .len = end - off, .flags = EXTENT_ZERO, .file = s->node.path };
+		struct extent x = {
+			.off = off, .len = end - off, .flags = EXTENT_ZERO, .file = s->node.path
+		};
 
 		if (q) {
 			x.len = MIN(end, q->off + q->len) - off;
@@ -217,7 +230,9 @@ int q_extents(struct disk_node *n, uint64_t off, uint64_t len, struct extent_lis
 		}
 		if (r < 0)
 			break;
-		x = (struct extent){ .off = off, .len = t ? sp.len : stop - off, .file = s->dfile->path };
+		x = (struct extent){ .off = off,
+				     .len = t ? sp.len : stop - off,
+				     .file = s->dfile->path };
 		switch (sp.kind) {
 		case Q_UNALLOC:
 			r = below_extents(s, off, off + x.len, ret);

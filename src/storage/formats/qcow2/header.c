@@ -60,11 +60,12 @@ static int refuse_features(uint64_t bits, const uint8_t *names, size_t len, stru
 		if (!named)
 			buf_addf(&b, "incompatible feature bit %u", bit);
 	}
-	return err_set(e, ENOTSUP, "disk.feature", "the image needs what is not supported: %s", buf_str(&b));
+	return err_set(e, ENOTSUP, "disk.feature", "the image needs what is not supported: %s",
+		       buf_str(&b));
 }
 
-static int parse_extensions(struct q_header *h, const uint8_t *p, size_t len, const uint8_t **names, size_t *names_len,
-			    struct err **e)
+static int parse_extensions(struct q_header *h, const uint8_t *p, size_t len, const uint8_t **names,
+			    size_t *names_len, struct err **e)
 {
 	for (size_t at = h->header_length; at + 8 <= len;) {
 		uint32_t type = be32(p + at), n = be32(p + at + 4);
@@ -73,17 +74,20 @@ static int parse_extensions(struct q_header *h, const uint8_t *p, size_t len, co
 		if (type == Q_EXT_END)
 			break;
 		if (n > len - at - 8)
-			return err_set(e, EINVAL, "disk.corrupt", "header extension %08x runs over its end", type);
+			return err_set(e, EINVAL, "disk.corrupt",
+				       "header extension %08x runs over its end", type);
 		switch (type) {
 		case Q_EXT_BACKFMT:
 			if (n > 64)
-				return err_set(e, EINVAL, "disk.corrupt", "the backing format's name has %u bytes", n);
+				return err_set(e, EINVAL, "disk.corrupt",
+					       "the backing format's name has %u bytes", n);
 			free(h->backing_format);
 			h->backing_format = text(d, n);
 			break;
 		case Q_EXT_DATA:
 			if (n > 1023)
-				return err_set(e, EINVAL, "disk.corrupt", "the data file's name has %u bytes", n);
+				return err_set(e, EINVAL, "disk.corrupt",
+					       "the data file's name has %u bytes", n);
 			free(h->data_file);
 			h->data_file = text(d, n);
 			break;
@@ -93,15 +97,18 @@ static int parse_extensions(struct q_header *h, const uint8_t *p, size_t len, co
 			break;
 		case Q_EXT_BITMAPS:
 			if (n != 24)
-				return err_set(e, EINVAL, "disk.corrupt", "the bitmaps extension has %u bytes", n);
+				return err_set(e, EINVAL, "disk.corrupt",
+					       "the bitmaps extension has %u bytes", n);
 			h->nb_bitmaps = be32(d);
 			h->bitmap_dir_size = be64(d + 8);
 			h->bitmap_dir_off = be64(d + 16);
 			break;
 		default:
-			buf_add(&h->unknown_ext, p + at, MIN((size_t)(8 + ALIGN_UP((uint64_t)n, 8)), len - at));
+			buf_add(&h->unknown_ext, p + at,
+				MIN((size_t)(8 + ALIGN_UP((uint64_t)n, 8)), len - at));
 			if (h->unknown_ext.len % 8)
-				buf_add(&h->unknown_ext, "\0\0\0\0\0\0\0", 8 - h->unknown_ext.len % 8);
+				buf_add(&h->unknown_ext, "\0\0\0\0\0\0\0",
+					8 - h->unknown_ext.len % 8);
 		}
 		at += 8 + (size_t)ALIGN_UP((uint64_t)n, 8);
 	}
@@ -126,7 +133,8 @@ int q_header_parse(struct q_header *h, const uint8_t *p, size_t len, struct err 
 		return err_set(e, EINVAL, "disk.format", "not a qcow2 image");
 	h->version = be32(p + 4);
 	if (h->version != 2 && h->version != 3)
-		return err_set(e, ENOTSUP, "disk.feature", "qcow2 version %u is not supported", h->version);
+		return err_set(e, ENOTSUP, "disk.feature", "qcow2 version %u is not supported",
+			       h->version);
 	backing_off = be64(p + 8);
 	backing_len = be32(p + 16);
 	h->cluster_bits = be32(p + 20);
@@ -166,9 +174,11 @@ int q_header_parse(struct q_header *h, const uint8_t *p, size_t len, struct err 
 	if (h->incompat & ~Q_INCOMPAT_KNOWN)
 		return refuse_features(h->incompat & ~Q_INCOMPAT_KNOWN, names, names_len, e);
 	if (h->crypt_method)
-		return err_set(e, ENOTSUP, "disk.feature", "encrypted images (method %u) are not supported", h->crypt_method);
+		return err_set(e, ENOTSUP, "disk.feature",
+			       "encrypted images (method %u) are not supported", h->crypt_method);
 	if (h->incompat & Q_INCOMPAT_COMPR ? h->compression != 1 : h->compression != 0)
-		return err_set(e, ENOTSUP, "disk.feature", "compression type %u is not supported", h->compression);
+		return err_set(e, ENOTSUP, "disk.feature", "compression type %u is not supported",
+			       h->compression);
 	if (h->refcount_order > 6)
 		return bad(e, "refcount order", h->refcount_order);
 	if (h->incompat & Q_INCOMPAT_EXTL2 && h->cluster_bits < 14)
@@ -179,7 +189,8 @@ int q_header_parse(struct q_header *h, const uint8_t *p, size_t len, struct err 
 		return err_set(e, EINVAL, "disk.corrupt", "a table does not start at a cluster");
 	if (h->l1_size > Q_MAX_L1 / 8)
 		return bad(e, "L1 entries", h->l1_size);
-	if (h->reftable_clusters == 0 || h->reftable_clusters > Q_MAX_REFTABLE >> h->cluster_bits || !h->reftable_off)
+	if (h->reftable_clusters == 0 || h->reftable_clusters > Q_MAX_REFTABLE >> h->cluster_bits ||
+	    !h->reftable_off)
 		return bad(e, "refcount table clusters", h->reftable_clusters);
 	if (h->nb_snapshots > Q_MAX_SNAPSHOTS)
 		return bad(e, "snapshots", h->nb_snapshots);
@@ -191,21 +202,29 @@ int q_header_parse(struct q_header *h, const uint8_t *p, size_t len, struct err 
 	if (h->incompat & Q_INCOMPAT_DATAFILE && h->nb_snapshots)
 		return bad(e, "snapshots with an external data file", h->nb_snapshots);
 	if (backing_off) {
-		if (backing_len > 1023 || !range_inside(backing_off, backing_len, MIN(cs, (uint64_t)len)))
+		if (backing_len > 1023 ||
+		    !range_inside(backing_off, backing_len, MIN(cs, (uint64_t)len)))
 			return bad(e, "backing file name length", backing_len);
 		if (backing_len > 0)
 			h->backing = text(p + backing_off, backing_len);
 	}
-	return buf_error(&h->unknown_ext) || buf_error(&h->extra) ? err_set(e, ENOMEM, "sys.ENOMEM", "out of memory") : 0;
+	return buf_error(&h->unknown_ext) || buf_error(&h->extra)
+		       ? err_set(e, ENOMEM, "sys.ENOMEM", "out of memory")
+		       : 0;
 }
 
 static const struct {
 	uint8_t type, bit;
 	const char *name;
 } feature_names[] = {
-	{ 0, 0, "dirty bit" },	     { 0, 1, "corrupt bit" },	       { 0, 2, "external data file" },
-	{ 0, 3, "compression type" }, { 0, 4, "extended L2 entries" },  { 1, 0, "lazy refcounts" },
-	{ 2, 0, "bitmaps" },	     { 2, 1, "raw external data" },
+	{ 0, 0, "dirty bit" },
+	{ 0, 1, "corrupt bit" },
+	{ 0, 2, "external data file" },
+	{ 0, 3, "compression type" },
+	{ 0, 4, "extended L2 entries" },
+	{ 1, 0, "lazy refcounts" },
+	{ 2, 0, "bitmaps" },
+	{ 2, 1, "raw external data" },
 };
 
 static int ext_add(struct buf *b, uint32_t type, const void *data, size_t len)
@@ -222,7 +241,8 @@ static int ext_add(struct buf *b, uint32_t type, const void *data, size_t len)
 int q_header_build(const struct q_header *h, uint8_t *p, size_t cs)
 {
 	_cleanup_(buf_done) struct buf x = { 0 };
-	size_t hl = h->version < 3 ? 72 : 112 + h->extra.len, at, bl = h->backing ? strlen(h->backing) : 0;
+	size_t hl = h->version < 3 ? 72 : 112 + h->extra.len, at,
+	       bl = h->backing ? strlen(h->backing) : 0;
 
 	memset(p, 0, cs);
 	if (h->backing_format)

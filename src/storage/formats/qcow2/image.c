@@ -7,7 +7,9 @@
 
 static int q_probe(const uint8_t *head, size_t len, uint64_t size)
 {
-	return len >= 8 && memcmp(head, "QFI\xfb\0\0\0", 7) == 0 && (head[7] == 2 || head[7] == 3) ? 100 : 0;
+	return len >= 8 && memcmp(head, "QFI\xfb\0\0\0", 7) == 0 && (head[7] == 2 || head[7] == 3)
+		       ? 100
+		       : 0;
 }
 
 static int load_l1(struct qcow2 *s, struct err **e)
@@ -16,7 +18,8 @@ static int load_l1(struct qcow2 *s, struct err **e)
 	int r;
 
 	if (s->h.l1_size < need)
-		return err_set(e, EINVAL, "disk.corrupt", "the L1 table has %u entries, the size needs %llu", s->h.l1_size,
+		return err_set(e, EINVAL, "disk.corrupt",
+			       "the L1 table has %u entries, the size needs %llu", s->h.l1_size,
 			       (unsigned long long)need);
 	free(s->l1);
 	free(s->tables);
@@ -25,7 +28,8 @@ static int load_l1(struct qcow2 *s, struct err **e)
 	if (!s->l1 || !s->tables)
 		return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
 	if (s->h.l1_size && !range_inside(s->h.l1_off, 1, atomic_load(&s->file->size)))
-		return err_set(e, EINVAL, "disk.corrupt", "the L1 table lies behind the end of the file");
+		return err_set(e, EINVAL, "disk.corrupt",
+			       "the L1 table lies behind the end of the file");
 	r = node_pread(s->file, s->l1, (size_t)s->h.l1_size * 8, s->h.l1_off);
 	if (r < 0)
 		return err_sys(e, -r, "read the L1 table");
@@ -61,15 +65,17 @@ int q_set_dirty(struct qcow2 *s, bool on)
 static int chain_check(struct disk_node *n, const char *name, struct err **e)
 {
 	if (n->chain_depth >= DISK_MAX_DEPTH)
-		return err_set(e, ELOOP, "disk.chain-loop", "the backing chain of '%s' is longer than %d files, or a loop",
-			       name, DISK_MAX_DEPTH);
+		return err_set(e, ELOOP, "disk.chain-loop",
+			       "the backing chain of '%s' is longer than %d files, or a loop", name,
+			       DISK_MAX_DEPTH);
 	return 0;
 }
 
 static int open_below(struct qcow2 *s, const struct disk_cfg *cfg, struct err **e)
 {
 	struct disk_node *n = &s->node;
-	const char *name = cfg->backing ?: s->h.backing, *format = cfg->backing ? cfg->backing_format : s->h.backing_format;
+	const char *name = cfg->backing ?: s->h.backing,
+		   *format = cfg->backing ? cfg->backing_format : s->h.backing_format;
 	unsigned int depth = n->disk->opening_depth;
 	int r;
 
@@ -129,13 +135,16 @@ static int q_open(struct disk_node *n, const struct disk_cfg *cfg, struct err **
 	n->limits.can_zero = s->h.version >= 3;
 	n->limits.can_discard = !s->no_discard;
 	if (s->corrupt && !n->readonly && !n->disk->repairing)
-		return err_set(e, EROFS, "disk.corrupt", "the image is marked corrupt: strata-disk check --repair, or open it "
-			       "read-only");
+		return err_set(
+			e, EROFS, "disk.corrupt",
+			"the image is marked corrupt: strata-disk check --repair, or open it "
+			"read-only");
 	if (s->data_file) {
 		const char *name = cfg->data_file ?: s->h.data_file;
 
 		if (!name)
-			return err_set(e, EINVAL, "disk.corrupt", "the image needs a data file but does not name one");
+			return err_set(e, EINVAL, "disk.corrupt",
+				       "the image needs a data file but does not name one");
 		r = node_open_file(n, name, n->readonly, &n->data, e);
 		if (r < 0)
 			return err_wrap(e, r, "data file '%s'", name);
@@ -156,7 +165,9 @@ static int q_open(struct disk_node *n, const struct disk_cfg *cfg, struct err **
 
 			r = q_check(n, DISK_REPAIR_ALL, &c, e);
 			if (r < 0)
-				return err_wrap(e, r, "rebuild the refcounts of an image that was not closed");
+				return err_wrap(
+					e, r,
+					"rebuild the refcounts of an image that was not closed");
 		}
 		if (s->h.autoclear & ~(Q_AUTO_BITMAPS | Q_AUTO_RAWDATA)) {
 			s->h.autoclear &= Q_AUTO_BITMAPS | Q_AUTO_RAWDATA;
@@ -203,7 +214,8 @@ static int q_sync_op(struct disk_node *n, struct err **e)
 	return r < 0 ? err_sys(e, -r, "write back metadata") : 0;
 }
 
-static void q_info(struct disk_node *n, void (*emit)(void *arg, const char *name, const char *value), void *arg)
+static void q_info(struct disk_node *n,
+		   void (*emit)(void *arg, const char *name, const char *value), void *arg)
 {
 	struct qcow2 *s = to_qcow2(n);
 	char b[32];
@@ -241,10 +253,12 @@ static int q_set_backing(struct disk_node *n, const char *path, const char *form
 	if (r < 0)
 		return err_sys(e, -r, "write back metadata");
 	if (path && (s->data_raw || strlen(path) > 1023 || (format && strlen(format) > 64)))
-		return err_set(e, EINVAL, "disk.backing", "'%s' cannot be recorded as backing file", path);
+		return err_set(e, EINVAL, "disk.backing", "'%s' cannot be recorded as backing file",
+			       path);
 	s->h.backing = path ? strdup(path) : NULL;
 	s->h.backing_format = path && format ? strdup(format) : NULL;
-	r = (path && !s->h.backing) || (path && format && !s->h.backing_format) ? -ENOMEM : q_header_write(s);
+	r = (path && !s->h.backing) || (path && format && !s->h.backing_format) ? -ENOMEM
+										: q_header_write(s);
 	if (r == 0)
 		r = node_sync_op(s->file, DISK_FLUSH, 0, 0, 0);
 	if (r < 0) {
@@ -252,8 +266,9 @@ static int q_set_backing(struct disk_node *n, const char *path, const char *form
 		free(s->h.backing_format);
 		s->h.backing = old;
 		s->h.backing_format = old_format;
-		return r == -ENOSPC ? err_set(e, ENOSPC, "disk.backing", "the name does not fit into the first cluster") :
-				      err_sys(e, -r, "record the backing file");
+		return r == -ENOSPC ? err_set(e, ENOSPC, "disk.backing",
+					      "the name does not fit into the first cluster")
+				    : err_sys(e, -r, "record the backing file");
 	}
 	free(old);
 	free(old_format);

@@ -13,10 +13,10 @@ struct q_alloc {
 	struct disk_io *io;
 	struct q_table *t;
 	uint64_t guest, host, clusters; /* first cluster: guest and host offset; how many */
-	uint64_t off, len, iov_off;     /* the guest's part of it */
-	uint64_t lo, hi;                /* guest range that gets written: with what is copied */
-	bool fresh;                     /* host is new */
-	bool subs;                      /* only subclusters [lo, hi) become allocated */
+	uint64_t off, len, iov_off;	/* the guest's part of it */
+	uint64_t lo, hi;		/* guest range that gets written: with what is copied */
+	bool fresh;			/* host is new */
+	bool subs;			/* only subclusters [lo, hi) become allocated */
 	uint8_t *head, *tail;
 	struct iovec *iov;
 	uint32_t niov;
@@ -53,7 +53,8 @@ static void inflate_done(struct disk_io *k, int r)
 	free(c);
 }
 
-static void read_compressed(struct disk_io *io, struct qcow2 *s, uint64_t desc, uint64_t in, uint64_t len, uint64_t iov_off)
+static void read_compressed(struct disk_io *io, struct qcow2 *s, uint64_t desc, uint64_t in,
+			    uint64_t len, uint64_t iov_off)
 {
 	struct q_inflate *c = calloc(1, sizeof(*c));
 	struct disk_io *k = NULL;
@@ -89,7 +90,8 @@ static void read_below(struct disk_io *io, struct qcow2 *s, uint64_t off, uint64
 		else if (x->kind == Q_EXTENT_DATA)
 			io_fan(io, x->node, DISK_READ, 0, x->host + (off - x->off), n, at);
 		else
-			read_compressed(io, to_qcow2(x->node), x->host, off & (to_qcow2(x->node)->cluster_size - 1), n, at);
+			read_compressed(io, to_qcow2(x->node), x->host,
+					off & (to_qcow2(x->node)->cluster_size - 1), n, at);
 		off += n;
 	}
 }
@@ -115,7 +117,8 @@ static void read_go(struct disk_io *io)
 		/* go on while it is the same kind and, for data, the next bytes of the file */
 		while (r == 0 && t && sp.kind != Q_COMPR && sp.len < left &&
 		       (off + sp.len) & (((uint64_t)s->l2_entries << s->h.cluster_bits) - 1)) {
-			if (q_span(s, t, off + sp.len, left - sp.len, &next) < 0 || next.kind != sp.kind ||
+			if (q_span(s, t, off + sp.len, left - sp.len, &next) < 0 ||
+			    next.kind != sp.kind ||
 			    (sp.kind == Q_NORMAL && next.host != sp.host + sp.len))
 				break;
 			sp.len += next.len;
@@ -127,7 +130,8 @@ static void read_go(struct disk_io *io)
 		}
 		switch (sp.kind) {
 		case Q_NORMAL:
-			if (sp.len == io->len && io->pending == 1) { /* all of it: no child needed */
+			if (sp.len == io->len &&
+			    io->pending == 1) { /* all of it: no child needed */
 				io->off = sp.host;
 				node_pass(io, s->dfile);
 				return;
@@ -141,7 +145,8 @@ static void read_go(struct disk_io *io)
 			read_below(io, s, off, sp.len);
 			break;
 		case Q_COMPR:
-			read_compressed(io, s, sp.host, off & (s->cluster_size - 1), sp.len, io->cookie);
+			read_compressed(io, s, sp.host, off & (s->cluster_size - 1), sp.len,
+					io->cookie);
 			break;
 		}
 		io->cookie += sp.len;
@@ -170,7 +175,8 @@ static bool reads_zero(struct qcow2 *s, struct q_table *t, uint64_t off, uint64_
 	for (uint64_t end = off + len; off < end;) {
 		struct q_span sp;
 
-		if (q_span(s, t, off, end - off, &sp) < 0 || sp.kind == Q_NORMAL || sp.kind == Q_COMPR)
+		if (q_span(s, t, off, end - off, &sp) < 0 || sp.kind == Q_NORMAL ||
+		    sp.kind == Q_COMPR)
 			return false;
 		if (sp.kind == Q_UNALLOC && !below_is_zero(s, off, sp.len))
 			return false;
@@ -193,10 +199,12 @@ static void alloc_end(struct q_alloc *a, int r)
 	pthread_mutex_lock(&s->lock);
 	for (uint64_t i = 0; r == 0 && i < a->clusters; i++) {
 		uint64_t at = a->guest + i * cs;
-		struct q_entry old = q_entry_get(s, a->t, at), v = { (a->host + i * cs) | Q_COPIED, 0 };
+		struct q_entry old = q_entry_get(s, a->t, at),
+			       v = { (a->host + i * cs) | Q_COPIED, 0 };
 
 		if (s->ext_l2 && a->subs) {
-			uint64_t from = (MAX(a->lo, at) - at) >> s->sub_bits, to = (MIN(a->hi, at + cs) - at) >> s->sub_bits;
+			uint64_t from = (MAX(a->lo, at) - at) >> s->sub_bits,
+				 to = (MIN(a->hi, at + cs) - at) >> s->sub_bits;
 			uint64_t bits = ((1ULL << to) - 1) & ~((1ULL << from) - 1);
 
 			v.bitmap = (old.bitmap | bits) & ~(bits << 32);
@@ -258,7 +266,8 @@ static void alloc_write(struct q_alloc *a)
 	if (a->tail)
 		a->iov[n++] = (struct iovec){ a->tail, a->hi - a->off - a->len };
 	k = io_child(a->io->q, DISK_WRITE, 0, a->host + (a->lo - a->guest),
-		     a->tail ? a->hi - a->lo : a->off + a->len - a->lo, a->iov, n, alloc_written, a);
+		     a->tail ? a->hi - a->lo : a->off + a->len - a->lo, a->iov, n, alloc_written,
+		     a);
 	if (!k) {
 		alloc_end(a, -ENOMEM);
 		return;
@@ -305,14 +314,16 @@ static int64_t alloc_begin(struct qcow2 *s, struct disk_io *io, uint64_t off, ui
 		a->clusters = 1;
 		a->subs = s->ext_l2;
 	} else if (!(old.desc & Q_COMPRESSED) && old.desc & Q_OFFSET && old.desc & Q_COPIED) {
-		a->host = old.desc & Q_OFFSET; /* reserved: zero flag, or other subclusters are in use */
+		a->host = old.desc &
+			  Q_OFFSET; /* reserved: zero flag, or other subclusters are in use */
 		a->clusters = 1;
 		a->subs = s->ext_l2;
 	} else {
 		uint64_t want = 1, max = MIN(left + (off - guest), MAX_RUN);
 
 		/* neighbours that need a cluster too, and whose old contents do not matter at the seams */
-		while (want * cs < max && ((guest >> s->h.cluster_bits) + want) & (s->l2_entries - 1)) {
+		while (want * cs < max &&
+		       ((guest >> s->h.cluster_bits) + want) & (s->l2_entries - 1)) {
 			struct q_entry e = q_entry_get(s, a->t, guest + want * cs);
 			struct q_alloc *o;
 			bool busy = false;
@@ -320,7 +331,8 @@ static int64_t alloc_begin(struct qcow2 *s, struct disk_io *io, uint64_t off, ui
 			if (e.desc & Q_OFFSET && e.desc & Q_COPIED && !(e.desc & Q_COMPRESSED))
 				break;
 			list_for_each_entry(o, &s->allocs, link)
-				busy |= guest + want * cs >= o->guest && guest + want * cs < o->guest + o->clusters * cs;
+				busy |= guest + want * cs >= o->guest &&
+					guest + want * cs < o->guest + o->clusters * cs;
 			if (busy)
 				break;
 			want++;
@@ -369,7 +381,8 @@ static int64_t alloc_begin(struct qcow2 *s, struct disk_io *io, uint64_t off, ui
 	n = (int64_t)a->len;
 	io->pending++;
 	pthread_mutex_unlock(&s->lock);
-	if ((head > 0 && !a->head && !(zero_head && virgin)) || (tail > 0 && !a->tail && !(zero_tail && virgin))) {
+	if ((head > 0 && !a->head && !(zero_head && virgin)) ||
+	    (tail > 0 && !a->tail && !(zero_tail && virgin))) {
 		alloc_end(a, -ENOMEM);
 	} else if ((a->head && !zero_head) || (a->tail && !zero_tail)) {
 		k = io_child(io->q, DISK_READ, 0, 0, 0, NULL, 0, alloc_copied, a);
@@ -391,7 +404,8 @@ static int64_t alloc_begin(struct qcow2 *s, struct disk_io *io, uint64_t off, ui
 }
 
 /* Lock held.  True: io waits for somebody's allocation that touches the cluster of off. */
-static bool wait_for_alloc(struct qcow2 *s, struct disk_io *io, uint64_t off, void (*again)(struct disk_io *io))
+static bool wait_for_alloc(struct qcow2 *s, struct disk_io *io, uint64_t off,
+			   void (*again)(struct disk_io *io))
 {
 	struct q_alloc *a;
 
@@ -417,7 +431,8 @@ static void write_go(struct disk_io *io)
 		int64_t n;
 		int r = q_table_get(s, io, off, &t, write_go);
 
-		if (r == -EINPROGRESS || (r == 0 && !list_empty(&s->allocs) && wait_for_alloc(s, io, off, write_go))) {
+		if (r == -EINPROGRESS ||
+		    (r == 0 && !list_empty(&s->allocs) && wait_for_alloc(s, io, off, write_go))) {
 			pthread_mutex_unlock(&s->lock);
 			return;
 		}
@@ -435,9 +450,10 @@ static void write_go(struct disk_io *io)
 				io->cookie += (uint64_t)n;
 			continue;
 		}
-		while (sp.len < left && (off + sp.len) & (((uint64_t)s->l2_entries << s->h.cluster_bits) - 1)) {
-			if (q_span(s, t, off + sp.len, left - sp.len, &next) < 0 || next.kind != Q_NORMAL || next.shared ||
-			    next.host != sp.host + sp.len)
+		while (sp.len < left &&
+		       (off + sp.len) & (((uint64_t)s->l2_entries << s->h.cluster_bits) - 1)) {
+			if (q_span(s, t, off + sp.len, left - sp.len, &next) < 0 ||
+			    next.kind != Q_NORMAL || next.shared || next.host != sp.host + sp.len)
 				break;
 			sp.len += next.len;
 		}
@@ -460,7 +476,8 @@ static void write_go(struct disk_io *io)
 /* One whole cluster (lock held); 0, -errno, or 1: real zeroes must be written. */
 static int zero_cluster(struct qcow2 *s, struct disk_io *io, struct q_table *t, uint64_t off)
 {
-	bool below = !below_is_zero(s, off, s->cluster_size), unmap = io->op == DISK_DISCARD || io->flags & DISK_MAY_UNMAP;
+	bool below = !below_is_zero(s, off, s->cluster_size),
+	     unmap = io->op == DISK_DISCARD || io->flags & DISK_MAY_UNMAP;
 	struct q_entry old = t ? q_entry_get(s, t, off) : (struct q_entry){ 0 }, v = { 0 };
 	int r;
 
@@ -475,7 +492,8 @@ static int zero_cluster(struct qcow2 *s, struct disk_io *io, struct q_table *t, 
 			v.desc = Q_ZERO;
 		if (s->data_file)
 			v.desc |= off | Q_COPIED;
-		else if (!unmap && s->h.version >= 3 && !(old.desc & Q_COMPRESSED) && old.desc & Q_COPIED)
+		else if (!unmap && s->h.version >= 3 && !(old.desc & Q_COMPRESSED) &&
+			 old.desc & Q_COPIED)
 			v.desc |= (old.desc & Q_OFFSET) | Q_COPIED;
 	}
 	if (v.desc == old.desc && v.bitmap == old.bitmap)
@@ -492,21 +510,25 @@ static int zero_cluster(struct qcow2 *s, struct disk_io *io, struct q_table *t, 
 static void zero_go(struct disk_io *io)
 {
 	struct qcow2 *s = to_qcow2(io->node);
-	uint64_t cs = s->cluster_size, span = (uint64_t)s->l2_entries << s->h.cluster_bits, size = atomic_load(&s->node.size);
+	uint64_t cs = s->cluster_size, span = (uint64_t)s->l2_entries << s->h.cluster_bits,
+		 size = atomic_load(&s->node.size);
 
 	pthread_mutex_lock(&s->lock);
 	while (io->result == 0 && io->cookie < io->len) {
-		uint64_t off = io->off + io->cookie, left = io->len - io->cookie, n = MIN(cs - (off & (cs - 1)), left);
+		uint64_t off = io->off + io->cookie, left = io->len - io->cookie,
+			 n = MIN(cs - (off & (cs - 1)), left);
 		bool whole = n == cs || ((off & (cs - 1)) == 0 && off + n == size);
 		struct q_table *t;
 		int r = q_table_get(s, io, off, &t, zero_go);
 
-		if (r == -EINPROGRESS || (r == 0 && !list_empty(&s->allocs) && wait_for_alloc(s, io, off, zero_go))) {
+		if (r == -EINPROGRESS ||
+		    (r == 0 && !list_empty(&s->allocs) && wait_for_alloc(s, io, off, zero_go))) {
 			pthread_mutex_unlock(&s->lock);
 			return;
 		}
 		if (r == 0 && !t && (s->below.n == 0 || off >= s->below_size)) {
-			io->cookie += MIN(left, (off / span + 1) * span - off); /* nothing in this table */
+			io->cookie += MIN(left, (off / span + 1) * span -
+							off); /* nothing in this table */
 			continue;
 		}
 		if (r == 0 && whole) {

@@ -72,7 +72,8 @@ void q_refs_done(struct qcow2 *s)
 
 int q_refs_load(struct qcow2 *s, struct err **e)
 {
-	uint64_t n = (uint64_t)s->h.reftable_clusters << (s->h.cluster_bits - 3), blocks = 0, size = s->file->size;
+	uint64_t n = (uint64_t)s->h.reftable_clusters << (s->h.cluster_bits - 3), blocks = 0,
+		 size = s->file->size;
 	int r;
 
 	q_refs_done(s);
@@ -82,7 +83,8 @@ int q_refs_load(struct qcow2 *s, struct err **e)
 		return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
 	s->n_reftable = n;
 	if (!range_inside(s->h.reftable_off, 1, size))
-		return err_set(e, EINVAL, "disk.corrupt", "the refcount table lies behind the end of the file");
+		return err_set(e, EINVAL, "disk.corrupt",
+			       "the refcount table lies behind the end of the file");
 	r = node_pread(s->file, s->reftable, n * 8, s->h.reftable_off);
 	if (r < 0)
 		return err_sys(e, -r, "read the refcount table");
@@ -94,10 +96,12 @@ int q_refs_load(struct qcow2 *s, struct err **e)
 		if (!off)
 			continue;
 		if (off & (s->cluster_size - 1) || off >= size)
-			return err_set(e, EINVAL, "disk.corrupt", "refcount block %llu at offset %llu: check --repair",
+			return err_set(e, EINVAL, "disk.corrupt",
+				       "refcount block %llu at offset %llu: check --repair",
 				       (unsigned long long)i, (unsigned long long)off);
 		if (++blocks > Q_MAX_REFMEM >> s->h.cluster_bits)
-			return err_set(e, ENOMEM, "disk.limit", "the refcounts take more than 2 GiB");
+			return err_set(e, ENOMEM, "disk.limit",
+				       "the refcounts take more than 2 GiB");
 		s->refblocks[i].data = malloc(s->cluster_size);
 		if (!s->refblocks[i].data)
 			return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
@@ -107,7 +111,8 @@ int q_refs_load(struct qcow2 *s, struct err **e)
 		for (uint64_t k = s->rb_entries; k-- > 0;) {
 			if (q_refblock_get(s, s->refblocks[i].data, k) == 0)
 				continue;
-			s->file_end = MAX(s->file_end, (i * s->rb_entries + k + 1) << s->h.cluster_bits);
+			s->file_end =
+				MAX(s->file_end, (i * s->rb_entries + k + 1) << s->h.cluster_bits);
 			break;
 		}
 	}
@@ -164,8 +169,10 @@ static int need_block(struct qcow2 *s, uint64_t c)
 /* A larger refcount table, placed at the end of the file; the header is changed by the next commit. */
 static int grow_reftable(struct qcow2 *s, uint64_t want)
 {
-	uint64_t per = s->cluster_size / 8, clusters = DIV_ROUND_UP(MAX(want, s->n_reftable + s->n_reftable / 2 + per), per);
-	uint64_t n = clusters * per, old_n = s->n_reftable, old_off = s->h.reftable_off, old_c = s->h.reftable_clusters, at;
+	uint64_t per = s->cluster_size / 8,
+		 clusters = DIV_ROUND_UP(MAX(want, s->n_reftable + s->n_reftable / 2 + per), per);
+	uint64_t n = clusters * per, old_n = s->n_reftable, old_off = s->h.reftable_off,
+		 old_c = s->h.reftable_clusters, at;
 	uint64_t *rt;
 	struct q_refblock *rb;
 	int r;
@@ -219,7 +226,8 @@ static int grow_reftable(struct qcow2 *s, uint64_t want)
 
 int q_ref_add(struct qcow2 *s, uint64_t c, int64_t delta)
 {
-	uint64_t max = s->h.refcount_order == 6 ? UINT64_MAX : (1ULL << (1U << s->h.refcount_order)) - 1;
+	uint64_t max = s->h.refcount_order == 6 ? UINT64_MAX
+						: (1ULL << (1U << s->h.refcount_order)) - 1;
 	struct q_refblock *b;
 	uint64_t v;
 

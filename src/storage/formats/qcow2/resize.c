@@ -15,7 +15,8 @@ static int header_switch(struct qcow2 *s, uint64_t size, uint32_t n_l1, uint64_t
 	memcpy(head + 16, &b64, 8);
 	r = node_sync_op(s->file, DISK_FLUSH, 0, 0, 0);
 	if (r == 0)
-		r = node_pwrite(s->file, head, 24, 24); /* size, crypt method, L1 entries and offset: one sector */
+		r = node_pwrite(s->file, head, 24,
+				24); /* size, crypt method, L1 entries and offset: one sector */
 	if (r == 0)
 		r = node_sync_op(s->file, DISK_FLUSH, 0, 0, 0);
 	if (r == 0) {
@@ -54,34 +55,45 @@ static int reserve(struct qcow2 *s, uint64_t off, uint64_t end)
 				return (int)k;
 		}
 		r = node_sync_op(s->dfile, DISK_WRITE_ZEROES, 0, host, cs);
-		q_entry_set(s, t, off, s->ext_l2 ? (struct q_entry){ host | Q_COPIED, (uint64_t)UINT32_MAX << 32 } :
-						   (struct q_entry){ host | Q_COPIED | (s->h.version >= 3 ? Q_ZERO : 0), 0 });
+		q_entry_set(
+			s, t, off,
+			s->ext_l2
+				? (struct q_entry){ host | Q_COPIED, (uint64_t)UINT32_MAX << 32 }
+				: (struct q_entry){
+					  host | Q_COPIED | (s->h.version >= 3 ? Q_ZERO : 0), 0 });
 		if (s->n_dirty > Q_COMMIT_TABLES)
 			r = r ?: q_sync(s);
 	}
 	return r;
 }
 
-int q_resize(struct disk_node *n, uint64_t size, enum disk_provision prov, bool shrink, struct err **e)
+int q_resize(struct disk_node *n, uint64_t size, enum disk_provision prov, bool shrink,
+	     struct err **e)
 {
 	struct qcow2 *s = to_qcow2(n);
-	uint64_t old = s->h.size, per = (uint64_t)s->l2_entries << s->h.cluster_bits, need = DIV_ROUND_UP(size, per);
+	uint64_t old = s->h.size, per = (uint64_t)s->l2_entries << s->h.cluster_bits,
+		 need = DIV_ROUND_UP(size, per);
 	int r;
 
 	if (need > Q_MAX_L1 / 8)
-		return err_set(e, EFBIG, "disk.limit", "clusters of %u bytes allow at most %llu bytes", s->cluster_size,
+		return err_set(e, EFBIG, "disk.limit",
+			       "clusters of %u bytes allow at most %llu bytes", s->cluster_size,
 			       (unsigned long long)(Q_MAX_L1 / 8 * per));
 	if (s->n_bitmaps || s->h.nb_bitmaps)
-		return err_set(e, ENOTSUP, "disk.bitmap", "the image has persistent bitmaps; their size would change");
+		return err_set(e, ENOTSUP, "disk.bitmap",
+			       "the image has persistent bitmaps; their size would change");
 	r = q_sync(s);
 	if (r == 0 && size < old)
-		r = node_sync_op(n, DISK_WRITE_ZEROES, DISK_MAY_UNMAP, size, old - size) ?: q_sync(s);
+		r = node_sync_op(n, DISK_WRITE_ZEROES, DISK_MAY_UNMAP, size, old - size)
+			    ?: q_sync(s);
 	if (r == 0 && need > s->h.l1_size) {
 		uint64_t *l1 = calloc(need, 8), *be = calloc(need, 8), off, old_off = s->h.l1_off;
 		struct q_table **tables = calloc(need, sizeof(*tables));
 		uint32_t old_n = s->h.l1_size;
-		int64_t k = l1 && be && tables ? q_alloc(s, DIV_ROUND_UP(need * 8, (uint64_t)s->cluster_size), false, &off) :
-						 -ENOMEM;
+		int64_t k = l1 && be && tables
+				    ? q_alloc(s, DIV_ROUND_UP(need * 8, (uint64_t)s->cluster_size),
+					      false, &off)
+				    : -ENOMEM;
 
 		r = k < 0 ? (int)k : 0;
 		for (uint32_t i = 0; r == 0 && i < old_n; i++) {
@@ -99,7 +111,10 @@ int q_resize(struct disk_node *n, uint64_t size, enum disk_provision prov, bool 
 			s->l1 = TAKE(l1);
 			s->tables = TAKE(tables);
 			if (old_n)
-				q_free_later(s, old_off, DIV_ROUND_UP((uint64_t)old_n * 8, (uint64_t)s->cluster_size), false);
+				q_free_later(s, old_off,
+					     DIV_ROUND_UP((uint64_t)old_n * 8,
+							  (uint64_t)s->cluster_size),
+					     false);
 		}
 		free(l1);
 		free(be);
@@ -115,8 +130,10 @@ int q_resize(struct disk_node *n, uint64_t size, enum disk_provision prov, bool 
 			return r;
 	}
 	atomic_store(&n->size, size);
-	if (size > old && s->below_size > old) /* what the backing file has there was never part of this disk */
-		r = node_sync_op(n, DISK_WRITE_ZEROES, DISK_MAY_UNMAP, old, MIN(size, s->below_size) - old);
+	if (size > old &&
+	    s->below_size > old) /* what the backing file has there was never part of this disk */
+		r = node_sync_op(n, DISK_WRITE_ZEROES, DISK_MAY_UNMAP, old,
+				 MIN(size, s->below_size) - old);
 	if (r == 0 && size > old && prov != DISK_THIN)
 		r = reserve(s, ALIGN_UP(old, (uint64_t)s->cluster_size), size);
 	if (r == 0)

@@ -34,7 +34,8 @@ void q_snapshots_free(struct q_snapshot *v, uint32_t n)
 	free(v);
 }
 
-int q_snapshots_load(struct qcow2 *s, struct q_snapshot **ret, uint32_t *n, uint64_t *bytes, struct err **e)
+int q_snapshots_load(struct qcow2 *s, struct q_snapshot **ret, uint32_t *n, uint64_t *bytes,
+		     struct err **e)
 {
 	struct q_snapshot *v = calloc(MAX(s->h.nb_snapshots, 1U), sizeof(*v));
 	uint64_t at = 0, fsize = atomic_load(&s->file->size);
@@ -48,7 +49,8 @@ int q_snapshots_load(struct qcow2 *s, struct q_snapshot **ret, uint32_t *n, uint
 		uint32_t extra, id, name;
 
 		if (at > Q_MAX_SNAPTABLE || !range_inside(s->h.snap_off + at, 40, fsize)) {
-			r = err_set(e, EINVAL, "disk.corrupt", "the snapshot table runs out of the file");
+			r = err_set(e, EINVAL, "disk.corrupt",
+				    "the snapshot table runs out of the file");
 			break;
 		}
 		r = node_pread(s->file, h, 40, s->h.snap_off + at);
@@ -58,16 +60,22 @@ int q_snapshots_load(struct qcow2 *s, struct q_snapshot **ret, uint32_t *n, uint
 		name = (uint32_t)get(h + 14, 2);
 		extra = (uint32_t)get(h + 36, 4);
 		if (extra > 1024) {
-			r = err_set(e, EINVAL, "disk.corrupt", "snapshot %u has %u bytes of extra data", i, extra);
+			r = err_set(e, EINVAL, "disk.corrupt",
+				    "snapshot %u has %u bytes of extra data", i, extra);
 			break;
 		}
 		p = calloc(1, extra + id + name + 1);
-		r = p ? node_pread(s->file, p, extra + id + name, s->h.snap_off + at + 40) : -ENOMEM;
+		r = p ? node_pread(s->file, p, extra + id + name, s->h.snap_off + at + 40)
+		      : -ENOMEM;
 		if (r < 0)
 			break;
-		v[i] = (struct q_snapshot){ .l1_off = get(h, 8), .l1_size = (uint32_t)get(h + 8, 4),
-					    .sec = (uint32_t)get(h + 16, 4), .nsec = (uint32_t)get(h + 20, 4),
-					    .clock = get(h + 24, 8), .vm_state = get(h + 32, 4), .size = s->h.size };
+		v[i] = (struct q_snapshot){ .l1_off = get(h, 8),
+					    .l1_size = (uint32_t)get(h + 8, 4),
+					    .sec = (uint32_t)get(h + 16, 4),
+					    .nsec = (uint32_t)get(h + 20, 4),
+					    .clock = get(h + 24, 8),
+					    .vm_state = get(h + 32, 4),
+					    .size = s->h.size };
 		if (extra >= 8)
 			v[i].vm_state = get(p, 8);
 		if (extra >= 16)
@@ -82,9 +90,11 @@ int q_snapshots_load(struct qcow2 *s, struct q_snapshot **ret, uint32_t *n, uint
 		v[i].name = strndup((char *)p + extra + id, name);
 		if (!v[i].id || !v[i].name || (extra > 16 && !v[i].extra))
 			r = -ENOMEM;
-		if (v[i].l1_size > Q_MAX_L1 / 8 || v[i].l1_off & (s->cluster_size - 1) || v[i].size > INT64_MAX ||
+		if (v[i].l1_size > Q_MAX_L1 / 8 || v[i].l1_off & (s->cluster_size - 1) ||
+		    v[i].size > INT64_MAX ||
 		    !range_inside(v[i].l1_off, (uint64_t)v[i].l1_size * 8, fsize))
-			r = err_set(e, EINVAL, "disk.corrupt", "snapshot '%s' has a damaged L1 table", v[i].name);
+			r = err_set(e, EINVAL, "disk.corrupt",
+				    "snapshot '%s' has a damaged L1 table", v[i].name);
 		at = ALIGN_UP(at + 40 + extra + id + name, (uint64_t)8);
 	}
 	if (r < 0) {
@@ -187,7 +197,8 @@ static int read_l1(struct qcow2 *s, uint64_t off, uint32_t n, uint64_t **ret)
 
 /* Every reference that the tables of l1 hold is counted up (now) or down (when that is safe).  Up to `limit` of them;
  * *did counts. */
-static int refs(struct qcow2 *s, const uint64_t *l1, uint32_t n, bool up, uint64_t limit, uint64_t *did)
+static int refs(struct qcow2 *s, const uint64_t *l1, uint32_t n, bool up, uint64_t limit,
+		uint64_t *did)
 {
 	_cleanup_(freep) uint64_t *t = malloc(s->cluster_size);
 	int r = 0;
@@ -198,7 +209,8 @@ static int refs(struct qcow2 *s, const uint64_t *l1, uint32_t n, bool up, uint64
 
 		if (!off)
 			continue;
-		if (off & (s->cluster_size - 1) || !range_inside(off, 1, atomic_load(&s->file->size)))
+		if (off & (s->cluster_size - 1) ||
+		    !range_inside(off, 1, atomic_load(&s->file->size)))
 			return -EIO;
 		r = node_pread(s->file, t, s->cluster_size, off);
 		for (uint32_t k = 0; r == 0 && k < s->l2_entries && *did < limit; k++) {
@@ -217,7 +229,8 @@ static int refs(struct qcow2 *s, const uint64_t *l1, uint32_t n, bool up, uint64
 			*did += r == 0;
 		}
 		if (r == 0 && *did < limit)
-			r = up ? q_ref_add(s, off >> s->h.cluster_bits, 1) : q_free_later(s, off, 1, false);
+			r = up ? q_ref_add(s, off >> s->h.cluster_bits, 1)
+			       : q_free_later(s, off, 1, false);
 		*did += r == 0;
 	}
 	return t ? r : -ENOMEM;
@@ -268,14 +281,16 @@ int q_fix_copied(struct qcow2 *s, uint64_t *fixed)
 	return 0;
 }
 
-static int begin(struct qcow2 *s, struct q_snapshot **v, uint32_t *n, uint64_t *bytes, struct err **e)
+static int begin(struct qcow2 *s, struct q_snapshot **v, uint32_t *n, uint64_t *bytes,
+		 struct err **e)
 {
 	int r;
 
 	if (s->node.readonly)
 		return err_set(e, EROFS, "disk.readonly", "'%s' is open read-only", s->node.path);
 	if (s->data_file)
-		return err_set(e, ENOTSUP, "disk.snapshot", "an image with an external data file has no internal snapshots");
+		return err_set(e, ENOTSUP, "disk.snapshot",
+			       "an image with an external data file has no internal snapshots");
 	r = q_sync(s);
 	if (r < 0)
 		return err_sys(e, -r, "write back metadata");
@@ -303,8 +318,13 @@ int q_snapshot_ls(struct disk_node *n, struct disk_snapshot_list *ret, struct er
 		return r;
 	*ret = (struct disk_snapshot_list){ calloc(MAX(k, 1U), sizeof(*ret->v)), k, k };
 	for (uint32_t i = 0; ret->v && i < k; i++)
-		ret->v[i] = (struct disk_snapshot_info){ TAKE(v[i].id), TAKE(v[i].name), v[i].size, v[i].vm_state,
-							 (nsec_t)v[i].sec * NSEC_PER_SEC + v[i].nsec, (nsec_t)v[i].clock };
+		ret->v[i] =
+			(struct disk_snapshot_info){ TAKE(v[i].id),
+						     TAKE(v[i].name),
+						     v[i].size,
+						     v[i].vm_state,
+						     (nsec_t)v[i].sec * NSEC_PER_SEC + v[i].nsec,
+						     (nsec_t)v[i].clock };
 	q_snapshots_free(v, k);
 	return ret->v ? 0 : err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
 }
@@ -327,8 +347,8 @@ int q_snapshot_create(struct disk_node *n, const char *name, struct err **e)
 		bool taken = find(v, k, name);
 
 		q_snapshots_free(v, k);
-		return err_set(e, taken ? EEXIST : EINVAL, "disk.snapshot", "snapshot name '%s' is %s", name,
-			       taken ? "taken" : "not usable");
+		return err_set(e, taken ? EEXIST : EINVAL, "disk.snapshot",
+			       "snapshot name '%s' is %s", name, taken ? "taken" : "not usable");
 	}
 	for (uint32_t i = 0; i < k; i++)
 		id = MAX(id, strtoull(v[i].id, NULL, 10) + 1);
@@ -340,8 +360,12 @@ int q_snapshot_create(struct disk_node *n, const char *name, struct err **e)
 	v = w;
 	clock_gettime(CLOCK_REALTIME, &ts);
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)id);
-	v[k] = (struct q_snapshot){ .l1_size = s->h.l1_size, .sec = (uint32_t)ts.tv_sec, .nsec = (uint32_t)ts.tv_nsec,
-				    .size = s->h.size, .id = strdup(text), .name = strdup(name) };
+	v[k] = (struct q_snapshot){ .l1_size = s->h.l1_size,
+				    .sec = (uint32_t)ts.tv_sec,
+				    .nsec = (uint32_t)ts.tv_nsec,
+				    .size = s->h.size,
+				    .id = strdup(text),
+				    .name = strdup(name) };
 	for (uint32_t i = 0; i < s->h.l1_size; i++)
 		put(&l1, s->l1[i] & Q_OFFSET, 8);
 	r = v[k].id && v[k].name && !buf_error(&l1) ? q_set_dirty(s, true) : -ENOMEM;
@@ -353,9 +377,12 @@ int q_snapshot_create(struct disk_node *n, const char *name, struct err **e)
 			refs(s, s->l1, s->h.l1_size, false, did, &undo);
 			end(s, 0, NULL, "");
 			q_snapshots_free(v, k + 1);
-			return err_set(e, -r, "disk.snapshot", r == -EOVERFLOW ?
-				       "a cluster already has as many references as %u bits can count" : "damaged table",
-				       1U << s->h.refcount_order);
+			return err_set(
+				e, -r, "disk.snapshot",
+				r == -EOVERFLOW
+					? "a cluster already has as many references as %u bits can count"
+					: "damaged table",
+				1U << s->h.refcount_order);
 		}
 	}
 	if (r == 0)
@@ -392,7 +419,8 @@ int q_snapshot_apply(struct disk_node *n, const char *which, struct err **e)
 		return err_set(e, ENOENT, "disk.snapshot", "no snapshot '%s'", which);
 	}
 	size = t->size;
-	n_l1 = MAX(t->l1_size, (uint32_t)DIV_ROUND_UP(size, (uint64_t)s->l2_entries << s->h.cluster_bits));
+	n_l1 = MAX(t->l1_size,
+		   (uint32_t)DIV_ROUND_UP(size, (uint64_t)s->l2_entries << s->h.cluster_bits));
 	r = read_l1(s, t->l1_off, t->l1_size, &l1);
 	be = calloc(MAX(n_l1, 1U), 8);
 	if (r == 0 && !be)
@@ -419,7 +447,8 @@ int q_snapshot_apply(struct disk_node *n, const char *which, struct err **e)
 		memcpy(head + 12, &b32, 4);
 		b64 = htobe64(off);
 		memcpy(head + 16, &b64, 8);
-		r = node_pwrite(s->file, head, 24, 24) ?: node_sync_op(s->file, DISK_FLUSH, 0, 0, 0);
+		r = node_pwrite(s->file, head, 24, 24)
+			    ?: node_sync_op(s->file, DISK_FLUSH, 0, 0, 0);
 	}
 	if (r < 0)
 		return err_sys(e, -r, "apply snapshot '%s'", which);
