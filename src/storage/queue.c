@@ -635,7 +635,7 @@ int disk_poll(struct disk_queue *q, bool wait)
 		if (n > 0 || total > 0 || !wait)
 			continue;
 		/* Nothing yet: sleep for the kernel, or for another thread's io_resume_later(). */
-		if (q->inflight > 0 || queue_inside(q) > 0) {
+		if (q->inflight > 0 || queue_inside(q) > 0 || aio_inflight(q->aio) > 0) {
 			struct pollfd p[2] = { { .fd = aio_fd(q->aio), .events = POLLIN },
 					       { .fd = q->wake_fd, .events = POLLIN } };
 			struct disk_io *due = list_first_entry(&q->delayed, struct disk_io, link);
@@ -777,6 +777,9 @@ int disk_queue_open(struct disk *d, struct loop *loop, struct disk_queue **ret, 
 
 void disk_queue_close(struct disk_queue *q)
 {
+	while (q &&
+	       (queue_inside(q) > 0 || aio_inflight(q->aio) > 0)) /* what a format does by itself */
+		disk_poll(q, true);
 	queue_free(q);
 }
 

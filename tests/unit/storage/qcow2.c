@@ -38,7 +38,7 @@ static void must_create(const struct disk_create *c)
 
 static void say(void *arg, const char *text)
 {
-	print_message("check: %s\n", text);
+	print_message("# check: %s\n", text);
 }
 
 static void must_check(const char *p)

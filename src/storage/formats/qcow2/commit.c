@@ -414,9 +414,13 @@ int q_sync(struct qcow2 *s)
 
 	if (s->node.readonly)
 		return 0;
-	for (int i = 0; i < 16 && r == 0 && q_dirty(s); i++)
+	for (int i = 0; i < 64 && r == 0 && q_dirty(s);) {
+		if (s->discarding) { /* its end makes refcounts dirty */
+			r = node_sync_op(s->file, DISK_FLUSH, 0, 0, 0);
+			continue;
+		}
 		r = node_sync_op(&s->node, DISK_FLUSH, 0, 0, 0);
-	while (r == 0 && s->discarding)
-		r = node_sync_op(s->file, DISK_FLUSH, 0, 0, 0);
+		i++;
+	}
 	return r;
 }
