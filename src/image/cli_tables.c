@@ -3,6 +3,7 @@
 
 const struct cli_cmd *const cli_tables[] = {
 	cli_store_cmds,
+	cli_registry_cmds,
 	cli_vm_cmds,
 	NULL,
 };

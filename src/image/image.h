@@ -18,6 +18,7 @@
 #include "image/manifest.h"
 #include "image/op.h"
 #include "image/ref.h"
+#include "image/registry.h"
 #include "image/rootfs.h"
 #include "image/store.h"
 #include "image/unpack.h"

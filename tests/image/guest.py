@@ -157,7 +157,7 @@ def main():
         ok(type == HELLO and json.loads(data)["kernel"] == version, "hello", data)
         status, out, err = g.finish(0, b"fed by the host\n")
         ok(status == {"code": 7}, "exit status 7", (status, out, err, log()))
-        ok(out == b"uid=1000(web) gid=1001(web) groups=1001(web),50(extra)\n/home/web\nimage b c /home/web\ng1\nfed by the host\n",
+        ok(out == b"uid=1000(web) gid=1001(web) groups=50(extra),1001(web)\n/home/web\nimage b c /home/web\ng1\nfed by the host\n",
            "user, folder, environment, host name, input", out)
         ok(err == b"bad\n", "standard error is apart", err)
         ok(p.wait(20) == 0, "the machine switches itself off", log())
