@@ -535,7 +535,7 @@ static int load_firmware(struct vm *vm, struct err **e)
 	r = gmem_write(&vm->mem, ACPI_END - shadow, b->rom + b->firmware.size - shadow, shadow);
 	if (r < 0)
 		return err_set(e, ENOMEM, "boot.memory", "too little memory for firmware");
-	if (b->rom && dev_find(vm, "fw-cfg") && !vm->firmware_ready) {
+	if (dev_find(vm, "fw-cfg") && !vm->firmware_ready) {
 		e820_build(vm, &map);
 		for (unsigned int i = 0; i < map.n; i++)
 			if (map.e[i].type == E820_RAM && map.e[i].base >= KERNEL_START)
