@@ -449,8 +449,8 @@ int ctl_client(const char *path, const char *verb, const char *json)
 		fprintf(stderr, "strata-vmm: talk to '%s': %s\n", path, strerror(-r));
 		return 1;
 	}
-	printf("%s\n", f.text.s);
-	r = strncmp(f.text.s, "{\"ok\": true", 11) == 0 ? 0 : 1;
+	printf("%s\n", buf_str(&f.text));
+	r = strncmp(buf_str(&f.text), "{\"ok\": true", 11) == 0 ? 0 : 1;
 	rpc_frame_done(&f);
 	return r;
 }

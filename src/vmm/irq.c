@@ -41,6 +41,11 @@ void irq_core_done(struct vm *vm)
 	*ic = (struct irq_core){ 0 };
 }
 
+static bool same_route(const struct hv_route *a, const struct hv_route *b)
+{
+	return a->kind == b->kind && a->pin == b->pin && a->addr == b->addr && a->data == b->data;
+}
+
 /* With the lock held. */
 static int push_routes(struct vm *vm)
 {
@@ -82,7 +87,7 @@ void irq_set_pin_route(struct vm *vm, unsigned int pin, bool level_triggered, ui
 		r.data = data;
 	}
 	pthread_mutex_lock(&ic->lock);
-	if (memcmp(&ic->route[pin], &r, sizeof(r)) != 0) {
+	if (!same_route(&ic->route[pin], &r)) {
 		ic->route[pin] = r;
 		push_routes(vm);
 	}
@@ -119,7 +124,7 @@ int irq_route_arm(struct irq_route *r, uint64_t addr, uint32_t data, struct err 
 	int ret = 0;
 
 	pthread_mutex_lock(&ic->lock);
-	if (memcmp(&ic->route[r->gsi], &want, sizeof(want)) != 0) {
+	if (!same_route(&ic->route[r->gsi], &want)) {
 		ic->route[r->gsi] = want;
 		ic->n = MAX(ic->n, r->gsi + 1);
 		ret = push_routes(vm);

@@ -262,7 +262,7 @@ int gmem_log_start(struct guest_mem *m)
 
 		if (r->readonly)
 			continue;
-		r->dirty = calloc(log_words(r), sizeof(uint64_t));
+		r->dirty = calloc(log_words(r), sizeof(*r->dirty));
 		if (!r->dirty) {
 			gmem_log_stop(m);
 			return -ENOMEM;
