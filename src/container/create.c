@@ -320,8 +320,11 @@ static int serve(struct start *st, struct err **e)
 				close(fds[i]);
 		} else if (st->m.value == CT_HOOKS) {
 			st->started_hooks = true;
-			container_state_json(&st->c, "creating", false, &state);
+			/* The old kind of hook was written when it ran after create: it is told so still. */
+			container_state_json(&st->c, "created", false, &state);
 			r = hooks_run(&st->s, HOOK_PRESTART, buf_str(&state), e);
+			buf_clear(&state);
+			container_state_json(&st->c, "creating", false, &state);
 			if (r == 0)
 				r = hooks_run(&st->s, HOOK_CREATE_RUNTIME, buf_str(&state), e);
 			if (r == 0)
@@ -476,7 +479,8 @@ static int build_plan(struct start *st, int sync, struct err **e)
 {
 	_cleanup_(buf_done) struct buf b = { 0 }, state = { 0 };
 	const char *env[4] = { NULL };
-	struct final_args a = { .process = &st->s.process,
+	struct final_args a = { .spec = &st->s,
+				.process = &st->s.process,
 				.seccomp = st->seccomp,
 				.hooks = st->s.hooks[HOOK_START_CONTAINER],
 				.n_hooks = st->s.n_hooks[HOOK_START_CONTAINER],
@@ -513,6 +517,13 @@ static int prepare_binds(struct start *st, struct err **e)
 {
 	size_t i;
 
+	st->in.root.tree = -1;
+	if (st->s.ns[NS_MNT].present && st->s.ns[NS_USER].present && geteuid() == 0) {
+		st->in.root.tree =
+			rootfs_prepare(st->rootfs, !(st->s.rootfs_propagation & MS_SHARED), e);
+		if (st->in.root.tree < 0)
+			return st->in.root.tree;
+	}
 	st->in.root.trees = arena_alloc(&st->c.arena, (st->s.n_mounts + 1) * sizeof(int));
 	for (i = 0; i < st->s.n_mounts; i++)
 		st->in.root.trees[i] = -1;

@@ -192,9 +192,9 @@ static int spawn(struct exec *x, struct err **e)
 	_cleanup_(closep) int plan = -1, image = -1, sync = -1, proc = -1, v2 = -1;
 	struct seccomp_prog *prog = NULL;
 	const char *env[4] = { NULL };
-	struct final_args a = { .process = &x->p,
-				.preserve = x->o->preserve_fds,
-				.extra_env = env };
+	struct final_args a = {
+		.spec = &x->s, .process = &x->p, .preserve = x->o->preserve_fds, .extra_env = env
+	};
 	const char *sub = x->o->cgroup && *x->o->cgroup ? x->o->cgroup + strspn(x->o->cgroup, "/")
 							: NULL;
 	struct final_plan *f;

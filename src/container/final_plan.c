@@ -145,6 +145,8 @@ int final_plan_build(const struct final_args *a, struct buf *b, struct err **e)
 			"strata-oci: warning: additional groups are ignored: setgroups is not allowed in this user namespace\n");
 	f.has_umask = p->has_umask;
 	f.umask = p->umask;
+	f.has_personality = a->spec->has_personality;
+	f.personality = a->spec->personality;
 	f.no_new_privs = p->no_new_privs;
 	f.rows = p->rows;
 	f.cols = p->cols;

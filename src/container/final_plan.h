@@ -10,7 +10,8 @@
 struct seccomp_prog;
 
 struct final_args {
-	const struct spec_process *process;
+	const struct spec *spec;
+	const struct spec_process *process; /* of spec, or another for exec */
 	const struct seccomp_prog *seccomp; /* NULL: none */
 	const struct spec_hook *hooks;	    /* startContainer */
 	size_t n_hooks;

@@ -82,7 +82,7 @@ static int wait_go(struct init *in, int *fds, size_t *n, struct err **e)
 		       : err_set(e, EPROTO, "start.protocol", "unexpected message %u", m.kind);
 }
 
-static void stage(struct init *in, enum ct_stage st)
+static int stage(struct init *in, enum ct_stage st, struct err **e)
 {
 	static const char *const points[CT_STAGES] = { "",
 						       "init.cloned",
@@ -94,8 +94,11 @@ static void stage(struct init *in, enum ct_stage st)
 						       "init.pivoted",
 						       "init.ready" };
 
+	int r;
+
 	*in->stage = (int)st;
-	(void)FAULT_POINT(points[st]);
+	r = FAULT_POINT(points[st]);
+	return r < 0 ? err_sys(e, -r, "stage '%s'", ct_stage_names[st]) : 0;
 }
 
 static int ask(struct init *in, enum ct_stage st, int *fds, size_t *n, struct err **e)
@@ -251,9 +254,11 @@ static int make_cwd(const char *cwd, struct err **e)
 static int run(struct init *in, struct err **e)
 {
 	const struct spec *s = in->s;
-	int proc, r;
+	int proc = -1, r;
 
-	stage(in, CT_CLONED);
+	r = stage(in, CT_CLONED, e);
+	if (r < 0)
+		return r;
 	if (!in->join_done) {
 		r = ns_join_paths(s, ~((1U << NS_USER) | (1U << NS_PID)), e);
 		if (r < 0)
@@ -263,7 +268,9 @@ static int run(struct init *in, struct err **e)
 	if (r < 0)
 		return r;
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	stage(in, CT_IDMAPPED);
+	r = stage(in, CT_IDMAPPED, e);
+	if (r < 0)
+		return r;
 	if (in->unshare_flags && unshare((int)in->unshare_flags) < 0)
 		return err_sys(e, errno, "new namespaces");
 	if (in->unshare_flags & CLONE_NEWNET) {
@@ -276,11 +283,15 @@ static int run(struct init *in, struct err **e)
 		if (r < 0)
 			return r;
 	}
-	stage(in, CT_NETWORK);
+	r = stage(in, CT_NETWORK, e);
+	if (r < 0)
+		return r;
 	r = enter_cgroups(in, e);
 	if (r < 0)
 		return r;
-	stage(in, CT_CGROUP);
+	r = stage(in, CT_CGROUP, e);
+	if (r < 0)
+		return r;
 	if (setsid() < 0)
 		return err_sys(e, errno, "new session");
 	if (s->hostname && sethostname(s->hostname, strlen(s->hostname)) < 0)
@@ -290,7 +301,9 @@ static int run(struct init *in, struct err **e)
 	r = sysctls(s, e);
 	if (r < 0)
 		return r;
-	stage(in, CT_MOUNTS);
+	r = stage(in, CT_MOUNTS, e);
+	if (r < 0)
+		return r;
 	if (s->ns[NS_MNT].present) {
 		r = rootfs_enter(&in->root, e);
 		if (r == 0)
@@ -304,7 +317,9 @@ static int run(struct init *in, struct err **e)
 		if (in->root.rootfd < 0)
 			return err_sys(e, errno, "root '%s'", in->root.path);
 	}
-	stage(in, CT_HOOKS);
+	r = stage(in, CT_HOOKS, e);
+	if (r < 0)
+		return r;
 	if (in->need_hooks) {
 		r = ask(in, CT_HOOKS, NULL, NULL, e);
 		if (r < 0)
@@ -325,11 +340,16 @@ static int run(struct init *in, struct err **e)
 		if (r < 0)
 			return r;
 	}
-	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Labels are written through the host's /proc: the container's may be anything. */
+	if (s->has_process && ((s->process.apparmor && *s->process.apparmor) ||
+			       (s->process.selinux && *s->process.selinux)))
+		proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	r = rootfs_pivot(&in->root, e);
 	if (r < 0)
 		return r;
-	stage(in, CT_PIVOTED);
+	r = stage(in, CT_PIVOTED, e);
+	if (r < 0)
+		return r;
 	if (s->has_process) {
 		r = make_cwd(s->process.cwd, s->root_readonly ? NULL : e);
 		if (r < 0 && !s->root_readonly)
@@ -338,7 +358,9 @@ static int run(struct init *in, struct err **e)
 	if (pwrite(in->plan_fd, &proc, sizeof(proc), offsetof(struct final_plan, proc_fd)) !=
 	    (ssize_t)sizeof(proc))
 		return err_sys(e, EIO, "write the plan");
-	stage(in, CT_READY);
+	r = stage(in, CT_READY, e);
+	if (r < 0)
+		return r;
 	return final_exec(in->image_fd, in->plan_fd, e);
 }
 

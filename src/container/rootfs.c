@@ -11,43 +11,46 @@
 #include "sys/mountapi.h"
 #include "sys/openat2.h"
 
-/* The mount that holds path must not be shared: pivot_root() refuses that, and the new root would appear on the host. */
-static int unshare_parent(const char *path)
+int rootfs_prepare(const char *path, bool from_host, struct err **e)
 {
-	char buf[PATH_MAX], *slash;
+	struct sys_mount_attr a = { .propagation = MS_SLAVE };
+	int tree = sys_open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | AT_RECURSIVE), q = 0;
 
-	snprintf(buf, sizeof(buf), "%s", path);
-	for (;;) {
-		if (mount(NULL, *buf ? buf : "/", NULL, MS_PRIVATE, NULL) == 0)
-			return 0;
-		if (errno != EINVAL || !*buf)
-			return -errno;
-		slash = strrchr(buf, '/');
-		*slash = '\0';
+	if (tree < 0)
+		return err_sys(e, -tree, "root '%s'", path);
+	if (from_host)
+		q = sys_mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &a);
+	if (q < 0) {
+		close(tree);
+		return err_sys(e, -q, "root '%s'", path);
 	}
+	return tree;
 }
 
 int rootfs_enter(struct rootfs *r, struct err **e)
 {
-	unsigned long prop = r->s->rootfs_propagation;
+	unsigned long prop = r->s->rootfs_propagation, wide = prop & ~(unsigned long)MS_REC;
 	_cleanup_(closep) int tree = -1, at = -1;
 	int q;
 
+	/* An unbindable mount could not be copied: that word is for the new root alone. */
+	if (wide == 0)
+		wide = MS_SLAVE;
+	if (wide & MS_UNBINDABLE)
+		wide = MS_PRIVATE;
 	/* One walk: nothing of ours goes out, and nothing or everything comes in, as asked. */
-	if (mount(NULL, "/", NULL, (prop & ~(unsigned long)MS_REC ? prop : MS_SLAVE) | MS_REC,
-		  NULL) < 0)
+	if (mount(NULL, "/", NULL, wide | MS_REC, NULL) < 0)
 		return err_sys(e, errno, "propagation of the old root");
-	if (prop & MS_SHARED) {
-		q = unshare_parent(r->path);
-		if (q < 0)
-			return err_sys(e, -q, "propagation of the mount with '%s'", r->path);
-	}
-	tree = sys_open_tree(AT_FDCWD, r->path, OPEN_TREE_CLONE | AT_RECURSIVE);
+	/* pivot_root() refuses a shared mount as the parent of the new root. */
+	if (prop & MS_SHARED && mount(NULL, "/", NULL, MS_PRIVATE, NULL) < 0)
+		return err_sys(e, errno, "propagation of the old root");
+	tree = r->tree >= 0 ? TAKE_FD(r->tree) : rootfs_prepare(r->path, false, e);
 	if (tree < 0)
-		return err_sys(e, -tree, "root '%s'", r->path);
-	at = open(r->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		return tree;
+	/* On top of the old root: so the way to it on the host need not be open to the container's root. */
+	at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (at < 0)
-		return err_sys(e, errno, "root '%s'", r->path);
+		return err_sys(e, errno, "old root");
 	q = sys_move_mount(tree, at);
 	if (q < 0)
 		return err_sys(e, -q, "mount the root '%s'", r->path);

@@ -18,6 +18,7 @@ struct rootfs {
 	bool user_ns; /* we are root only in a user namespace */
 	bool cgroup_ns, no_pivot;
 	int *trees; /* one for each mount of s: a prepared bind, or -1 */
+	int tree;   /* the root as a detached tree, prepared by the runtime; or -1 */
 	int rootfd;
 	int empty_dir;	  /* the read-only tmpfs for masked folders; -1: not made yet */
 	bool dev_is_bind; /* the host's /dev: nothing is made in it */
@@ -27,6 +28,8 @@ struct rootfs {
  * with a user namespace, which may not reach the source and may not map ids. */
 int bind_prepare(const struct spec *s, const struct spec_mount *m, bool from_host, struct err **e);
 
+/* The root as a detached tree; from_host: nothing mounted in it may appear on the host. */
+int rootfs_prepare(const char *path, bool from_host, struct err **e);
 int rootfs_enter(struct rootfs *r, struct err **e);
 int rootfs_mounts(struct rootfs *r, struct err **e);
 int rootfs_devices(struct rootfs *r, struct err **e);
