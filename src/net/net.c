@@ -93,15 +93,15 @@ void net_free(struct net *n)
 	if (!n)
 		return;
 	NET_EACH(struct forward, f, &n->forwards)
-	free(f);
+		free(f);
 	NET_EACH(struct nic, x, &n->nics)
-	nic_free(x);
+		nic_free(x);
 	NET_EACH(struct portgroup, pg, &n->portgroups)
-	portgroup_free(pg);
+		portgroup_free(pg);
 	NET_EACH(struct group, g, &n->groups)
-	group_free(g);
+		group_free(g);
 	NET_EACH(struct network, w, &n->networks)
-	network_free(w);
+		network_free(w);
 	hmap_done(&n->forwards);
 	hmap_done(&n->nics);
 	hmap_done(&n->macs);
@@ -128,7 +128,7 @@ static int pick_transit(struct net *n, struct network *w, struct err **e)
 		bool taken = false;
 
 		NET_EACH(struct network, o, &n->networks)
-		taken |= o != w && o->transit_index == slot;
+			taken |= o != w && o->transit_index == slot;
 		if (!taken) {
 			w->transit_index = slot;
 			w->host4 = ipaddr_add(&base4, (uint64_t)slot * 2);
@@ -303,8 +303,7 @@ static int check_against_others(struct net *n, const struct net_portgroup *s, st
 {
 	int r = 0;
 
-	NET_EACH(struct portgroup, o, &n->portgroups)
-	{
+	NET_EACH(struct portgroup, o, &n->portgroups) {
 		if (r < 0 || streq(o->spec.id, s->id))
 			continue;
 		if (o->network == w ||
@@ -337,7 +336,7 @@ int net_portgroup_put(struct net *n, const struct net_portgroup *s, struct err *
 	struct network *w = NET_FIND(struct network, &n->networks, s->network);
 	struct net_portgroup old = { 0 };
 	char path[256], salt[NET_ID_MAX + 8];
-	bool fresh = !pg;
+	bool fresh = !pg, made;
 	int r = spec_check_portgroup(s, e);
 
 	if (r < 0)
@@ -386,6 +385,7 @@ int net_portgroup_put(struct net *n, const struct net_portgroup *s, struct err *
 	}
 	w->dirty = true;
 	r = portgroup_put_dp(pg, e);
+	made = r >= 0;
 	if (r >= 0)
 		r = rules_network(w, e);
 	if (r == 0)
@@ -393,7 +393,7 @@ int net_portgroup_put(struct net *n, const struct net_portgroup *s, struct err *
 	if (r < 0) {
 		if (fresh) {
 			w->dirty = true;
-			if (w->dp)
+			if (w->dp && made) /* else it may be somebody else's */
 				n->ops->group_remove(w->dp, pg->bridge, NULL);
 			list_del(&pg->in_network);
 			hmap_remove(&n->portgroups, &pg->node);
@@ -507,10 +507,10 @@ int net_group_put(struct net *n, const struct net_group *s, struct err **e)
 		g->spec = old;
 		free(rules);
 		NET_EACH(struct network, w, &n->networks)
-		w->dirty = true; /* half of them may have the new rules */
+			w->dirty = true; /* half of them may have the new rules */
 		NET_EACH(struct network, v, &n->networks)
-		if (v->dp)
-			rules_network(v, NULL);
+			if (v->dp)
+				rules_network(v, NULL);
 		return r;
 	}
 	free(old.rules);
@@ -528,12 +528,12 @@ int net_group_remove(struct net *n, const char *id, struct err **e)
 			       g->users);
 	hmap_remove(&n->groups, &g->node);
 	NET_EACH(struct network, w, &n->networks)
-	for (size_t i = 0; i < w->groups.n; i++)
-		if (w->groups.v[i] == g)
-			w->dirty = true; /* its chains go with the next writing */
+		for (size_t i = 0; i < w->groups.n; i++)
+			if (w->groups.v[i] == g)
+				w->dirty = true; /* its chains go with the next writing */
 	NET_EACH(struct network, v, &n->networks)
-	if (v->dirty && v->dp)
-		rules_network(v, NULL);
+		if (v->dirty && v->dp)
+			rules_network(v, NULL);
 	group_free(g);
 	return 0;
 }
@@ -880,11 +880,11 @@ static bool same_nic(const struct net_nic *a, const struct net_nic *b)
 static int replace_forwards(struct net *n, const struct nic *old, struct nic *x)
 {
 	NET_EACH(struct forward, f, &n->forwards)
-	if (f->nic == old) {
-		rules_forward(f, true, NULL);
-		f->nic = x;
-		rules_forward(f, false, NULL);
-	}
+		if (f->nic == old) {
+			rules_forward(f, true, NULL);
+			f->nic = x;
+			rules_forward(f, false, NULL);
+		}
 	return 0;
 }
 
@@ -913,8 +913,8 @@ int net_nic_put(struct net *n, const struct net_nic *s, struct err **e)
 		if (old) {
 			drop_addrs(old, x);
 			NET_EACH(struct forward, f, &n->forwards)
-			if (f->nic == old)
-				f->nic = x;
+				if (f->nic == old)
+					f->nic = x;
 			nic_free(old);
 		}
 		return 0;
@@ -955,8 +955,8 @@ int net_nic_remove(struct net *n, const char *id, struct err **e)
 	if (!x)
 		return err_set(e, ENOENT, "net.reference", "no nic '%s'", id);
 	NET_EACH(struct forward, f, &n->forwards)
-	if (f->nic == x)
-		net_forward_remove(n, f->spec.id, NULL);
+		if (f->nic == x)
+			net_forward_remove(n, f->spec.id, NULL);
 	nic_port_drop(x);
 	nic_unlink(n, x);
 	r = rules_nic(NULL, x, e);
@@ -987,8 +987,8 @@ int net_nic_each(struct net *n, int (*fn)(void *arg, const char *id), void *arg)
 	int r = 0;
 
 	NET_EACH(struct nic, x, &n->nics)
-	if (r >= 0)
-		r = fn(arg, x->spec.id);
+		if (r >= 0)
+			r = fn(arg, x->spec.id);
 	return r < 0 ? r : 0;
 }
 
@@ -1002,7 +1002,8 @@ static uint16_t pick_inner_port(struct net *n, const struct network *w, const st
 		bool taken = false;
 
 		NET_EACH(struct forward, f, &n->forwards)
-		taken |= f->nic->pg->network == w && f->spec.proto == s->proto && f->at == at;
+			taken |= f->nic->pg->network == w && f->spec.proto == s->proto &&
+				 f->at == at;
 		if (!taken)
 			return (uint16_t)at;
 		at = at == 65535 ? 1024 : at + 1;
@@ -1027,11 +1028,12 @@ int net_forward_put(struct net *n, const struct net_forward *s, struct err **e)
 		return err_set(e, EINVAL, "net.forward", "forward '%s': network '%s' is isolated",
 			       s->id, x->pg->network->spec.id);
 	NET_EACH(struct forward, o, &n->forwards)
-	if (r == 0 && !streq(o->spec.id, s->id) && o->spec.proto == s->proto &&
-	    o->spec.host_port == s->host_port && ipaddr_same(&o->spec.host_addr, &s->host_addr))
-		r = err_set(e, EEXIST, "net.forward",
-			    "forward '%s': port %u belongs to forward '%s'", s->id, s->host_port,
-			    o->spec.id);
+		if (r == 0 && !streq(o->spec.id, s->id) && o->spec.proto == s->proto &&
+		    o->spec.host_port == s->host_port &&
+		    ipaddr_same(&o->spec.host_addr, &s->host_addr))
+			r = err_set(e, EEXIST, "net.forward",
+				    "forward '%s': port %u belongs to forward '%s'", s->id,
+				    s->host_port, o->spec.id);
 	if (r == 0 && f)
 		r = net_forward_remove(n, s->id, e);
 	if (r < 0)

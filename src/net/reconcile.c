@@ -53,25 +53,24 @@ static void remove_stale(struct net *n, const struct net_spec *s, struct hmap *i
 			 struct faults *f)
 {
 	NET_EACH(struct forward, fw, &n->forwards)
-	if (!LISTED(&s->forwards, fw->spec.id))
-		note(f, net_forward_remove(n, fw->spec.id, slot(f)));
+		if (!LISTED(&s->forwards, fw->spec.id))
+			note(f, net_forward_remove(n, fw->spec.id, slot(f)));
 	NET_EACH(struct nic, x, &n->nics)
-	if (!wanted(ids, x->spec.id))
-		note(f, net_nic_remove(n, x->spec.id, slot(f)));
+		if (!wanted(ids, x->spec.id))
+			note(f, net_nic_remove(n, x->spec.id, slot(f)));
 	NET_EACH(struct portgroup, pg, &n->portgroups)
-	if (!LISTED(&s->portgroups, pg->spec.id) && list_empty(&pg->nics))
-		note(f, net_portgroup_remove(n, pg->spec.id, slot(f)));
+		if (!LISTED(&s->portgroups, pg->spec.id) && list_empty(&pg->nics))
+			note(f, net_portgroup_remove(n, pg->spec.id, slot(f)));
 	NET_EACH(struct network, w, &n->networks)
-	if (!LISTED(&s->networks, w->spec.id) && list_empty(&w->portgroups))
-		note(f, net_network_remove(n, w->spec.id, slot(f)));
+		if (!LISTED(&s->networks, w->spec.id) && list_empty(&w->portgroups))
+			note(f, net_network_remove(n, w->spec.id, slot(f)));
 }
 
 /* What net_apply() gathered: connection state, then rules of all ports in one transaction a network, then links.
  * After a restart this changes nothing on a host that is right, and no rule is missing for a moment. */
 static void write_all_at_once(struct net *n, struct faults *f)
 {
-	NET_EACH(struct network, w, &n->networks)
-	{
+	NET_EACH(struct network, w, &n->networks) {
 		struct portgroup *pg;
 		int r = 0;
 
@@ -84,10 +83,14 @@ static void write_all_at_once(struct net *n, struct faults *f)
 		note(f, rules_network(w, slot(f)));
 	}
 	NET_EACH(struct nic, x, &n->nics)
-	if (!x->up && !x->pg->network->dirty) {
-		note(f, nic_port_put(x, slot(f)));
-		x->spec.netns_fd = -1;
-	}
+		if (!x->up && !x->pg->network->dirty) {
+			int r = nic_port_put(x, slot(f));
+
+			note(f, r);
+			x->spec.netns_fd = -1;
+			if (r < 0) /* not half-made: its rules and addresses go too */
+				net_nic_remove(n, x->spec.id, NULL);
+		}
 }
 
 int net_apply(struct net *n, const struct net_spec *s, unsigned int *n_failed, struct err **e)
@@ -123,18 +126,19 @@ int net_apply(struct net *n, const struct net_spec *s, unsigned int *n_failed, s
 	for (size_t i = 0; i < s->nics.n; i++)
 		note(&f, net_nic_put(n, &s->nics.v[i], slot(&f)));
 	n->bulk = false;
+	/* Leftovers go before the rules that do not know them.  With faults, what is unknown may belong to what
+	 * failed, and stays. */
+	if (f.n == 0 && !n->cfg.look_only)
+		note(&f, net_gc(n, NULL, slot(&f)));
 	write_all_at_once(n, &f);
 	for (size_t i = 0; i < s->forwards.n; i++)
 		note(&f, net_forward_put(n, &s->forwards.v[i], slot(&f)));
 	note(&f, rules_host(n, slot(&f)));
 	NET_EACH(struct group, g, &n->groups)
-	if (!LISTED(&s->groups, g->spec.id) && !g->users)
-		note(&f, net_group_remove(n, g->spec.id, slot(&f)));
+		if (!LISTED(&s->groups, g->spec.id) && !g->users)
+			note(&f, net_group_remove(n, g->spec.id, slot(&f)));
 	hmap_done(&ids);
 	free(nodes);
-	if (f.n == 0 &&
-	    !n->cfg.look_only) /* with faults, what is unknown may belong to what failed */
-		note(&f, net_gc(n, NULL, slot(&f)));
 	if (n_failed)
 		*n_failed = f.n;
 	return f.n ? f.first : 0;
@@ -147,8 +151,7 @@ int net_reconcile(struct net *n, unsigned int *mended, struct err **e)
 	uint32_t gen = 0;
 	int r;
 
-	NET_EACH(struct network, w, &n->networks)
-	{
+	NET_EACH(struct network, w, &n->networks) {
 		struct portgroup *pg;
 
 		r = network_put_dp(w, slot(&f));
@@ -173,8 +176,7 @@ int net_reconcile(struct net *n, unsigned int *mended, struct err **e)
 		n->host_dirty = true;
 		note(&f, rules_host(n, slot(&f)));
 	}
-	NET_EACH(struct nic, x, &n->nics)
-	{
+	NET_EACH(struct nic, x, &n->nics) {
 		r = nic_port_put(x, slot(&f));
 		note(&f, r);
 		count += (unsigned int)MAX(r, 0);
@@ -195,10 +197,10 @@ static bool known(void *arg, const char *kind, const char *name)
 	/* gc asks once per marked link; names are found by walking, and leftovers are rare, so index by kind. */
 	if (streq(kind, "net") || streq(kind, "transit")) {
 		NET_EACH(struct network, w, &n->networks)
-		hit |= streq(streq(kind, "net") ? w->ns : w->transit, name);
+			hit |= streq(streq(kind, "net") ? w->ns : w->transit, name);
 	} else if (streq(kind, "group")) {
 		NET_EACH(struct portgroup, pg, &n->portgroups)
-		hit |= streq(pg->bridge, name);
+			hit |= streq(pg->bridge, name);
 	}
 	return hit;
 }
@@ -231,10 +233,10 @@ int net_gc(struct net *n, unsigned int *removed, struct err **e)
 		return err_sys(e, ENOMEM, "look for leftovers");
 	}
 	NET_EACH(struct nic, x, &n->nics)
-	for (int k = 0; k < 2; k++, i++) {
-		p.nodes[i].id = k ? x->limiter : x->port;
-		hmap_add(&p.map, &p.nodes[i].node, hash_str(p.nodes[i].id));
-	}
+		for (int k = 0; k < 2; k++, i++) {
+			p.nodes[i].id = k ? x->limiter : x->port;
+			hmap_add(&p.map, &p.nodes[i].node, hash_str(p.nodes[i].id));
+		}
 	r = n->ops->gc(n->dp, known_port, &p, e);
 	hmap_done(&p.map);
 	free(p.nodes);

@@ -176,11 +176,11 @@ int rules_network(struct network *w, struct err **e)
 			sec_port(&o, &p);
 		}
 	NET_EACH(struct forward, f, &n->forwards)
-	if (f->nic->pg->network == w)
-		for (unsigned int i = 0; i < f->nic->n_addrs; i++)
-			if (nic_addr(f->nic, f->nic->addrs[i].family) == &f->nic->addrs[i])
-				sec_forward(&o, f->spec.proto, f->at, &f->nic->addrs[i],
-					    f->spec.port);
+		if (f->nic->pg->network == w)
+			for (unsigned int i = 0; i < f->nic->n_addrs; i++)
+				if (nic_addr(f->nic, f->nic->addrs[i].family) == &f->nic->addrs[i])
+					sec_forward(&o, f->spec.proto, f->at, &f->nic->addrs[i],
+						    f->spec.port);
 	if (r < 0 || o.error || buf_error(&b))
 		return err_sys(e, ENOMEM, "network '%s': rules", w->spec.id);
 	r = n->ops->rules_run(n->dp, w->dp, buf_str(&b), e);
@@ -246,6 +246,10 @@ int rules_nic(struct nic *x, const struct nic *old, struct err **e)
 	}
 	r = o.error ? err_sys(e, ENOMEM, "rules")
 		    : w->net->ops->rules_elems(w->net->dp, w->dp, &batch, e);
+	if (!x && r == 0) { /* its count goes with it, where it has one */
+		sec_spoofed(&o, old->port);
+		w->net->ops->rules_elems(w->net->dp, w->dp, &batch, NULL);
+	}
 	nft_batch_done(&batch);
 	if (r == -ENOENT) { /* somebody emptied the tables: write them anew */
 		if (e)
@@ -258,8 +262,7 @@ int rules_nic(struct nic *x, const struct nic *old, struct err **e)
 
 int rules_group_changed(struct net *n, struct group *g, struct err **e)
 {
-	NET_EACH(struct network, w, &n->networks)
-	{
+	NET_EACH(struct network, w, &n->networks) {
 		_cleanup_(buf_done) struct buf b = { 0 };
 		size_t had;
 		int r = 0;
@@ -278,8 +281,8 @@ int rules_group_changed(struct net *n, struct group *g, struct err **e)
 		/* Whether out drops by default depends on the groups' rules. */
 		w->policies.n = 0;
 		NET_EACH(struct nic, x, &n->nics)
-		if (x->admitted && x->pg->network == w && r == 0)
-			r = write_policy(x, &b);
+			if (x->admitted && x->pg->network == w && r == 0)
+				r = write_policy(x, &b);
 		if (r == 0 && !buf_error(&b))
 			r = n->ops->rules_run(n->dp, w->dp, buf_str(&b), e);
 		if (r < 0)
@@ -318,12 +321,13 @@ int rules_host(struct net *n, struct err **e)
 		return 0;
 	sec_host(&b, &n->cfg.transit4, &n->cfg.transit6);
 	NET_EACH(struct network, w, &n->networks)
-	if (w->spec.mode != NET_ISOLATED) {
-		any = true;
-		sec_host_network(&o, w->transit, w->spec.mode == NET_ROUTED, w->spec.host_access);
-	}
+		if (w->spec.mode != NET_ISOLATED) {
+			any = true;
+			sec_host_network(&o, w->transit, w->spec.mode == NET_ROUTED,
+					 w->spec.host_access);
+		}
 	NET_EACH(struct forward, f, &n->forwards)
-	host_forward(&o, f);
+		host_forward(&o, f);
 	if (!any) {
 		buf_clear(&b);
 		buf_adds(&b, "add table inet strata\ndelete table inet strata\n");

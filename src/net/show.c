@@ -206,9 +206,9 @@ int net_show(struct net *n, struct buf *out, struct err **e)
 	int r = 0;
 
 	NET_EACH(struct network, w, &n->networks)
-	r = show_network(n, w, networks) ?: r;
+		r = show_network(n, w, networks) ?: r;
 	NET_EACH(struct nic, x, &n->nics)
-	r = show_nic(n, x, nics) ?: r;
+		r = show_nic(n, x, nics) ?: r;
 	r = json_set(o, "networks", networks) ?: r;
 	r = json_set(o, "nics", nics) ?: r;
 	r = json_print(o, JSON_PRETTY, out) ?: r;

@@ -28,7 +28,7 @@ struct shape shape_of(const struct net_rate *r, uint32_t mtu)
 	}
 	s.burst = (uint32_t)MIN(burst, (uint64_t)1 << 30);
 	/* What may wait: 50 ms, but enough for a few full windows' worth of segments at any rate. */
-	limit = MAX(s.rate / 20, (uint64_t)packet * 40);
+	limit = MAX(s.rate / 20, (uint64_t)packet * 80);
 	s.limit = (uint32_t)MIN(limit + MIN(burst, (uint64_t)256 << 10), (uint64_t)1 << 30);
 	return s;
 }

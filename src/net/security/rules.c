@@ -200,6 +200,15 @@ void sec_port(struct sec_out *o, const struct sec_port *p)
 	}
 }
 
+void sec_spoofed(struct sec_out *o, const char *port)
+{
+	struct elem x;
+
+	elem_start(&x, o, NFPROTO_BRIDGE, "spoofed");
+	elem_ifname(&x, port);
+	elem_end(&x, NULL, false);
+}
+
 /* ---- a network's tables ---- */
 
 static const char bridge_table[] =

@@ -30,6 +30,8 @@ struct sec_port {
 	unsigned int n_members;
 };
 void sec_port(struct sec_out *o, const struct sec_port *p);
+/* The port's entry among those that sent frames they must not; refused by the kernel when there is none. */
+void sec_spoofed(struct sec_out *o, const char *port);
 
 struct sec_network {
 	bool track;	/* some port has groups: connection state is needed */
