@@ -9,5 +9,6 @@ extern const struct device_ops dev_virtio_blk;
 extern const struct device_ops dev_virtio_console;
 extern const struct device_ops dev_virtio_net;
 extern const struct device_ops dev_virtio_rng;
+extern const struct device_ops dev_virtio_vsock;
 
 #endif
