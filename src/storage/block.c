@@ -188,6 +188,13 @@ int node_sync_op(struct disk_node *n, enum disk_op op, unsigned int flags, uint6
 	return node_sync(n, op, flags, NULL, off, len);
 }
 
+void node_wait(struct disk_node *n)
+{
+	pthread_mutex_lock(&n->disk->ctl_lock);
+	disk_poll(n->disk->ctl, true);
+	pthread_mutex_unlock(&n->disk->ctl_lock);
+}
+
 static int disk_sync_io(struct disk *d, enum disk_op op, unsigned int flags, void *p, uint64_t off,
 			uint64_t len)
 {

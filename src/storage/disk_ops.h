@@ -163,6 +163,8 @@ int node_pread(struct disk_node *n, void *p, size_t len, uint64_t off);
 int node_pwrite(struct disk_node *n, const void *p, size_t len, uint64_t off);
 int node_sync_op(struct disk_node *n, enum disk_op op, unsigned int flags, uint64_t off,
 		 uint64_t len);
+/* Let something that was begun on the disk's own queue move on. */
+void node_wait(struct disk_node *n);
 int node_resize(struct disk_node *n, uint64_t size, enum disk_provision prov, bool shrink,
 		struct err **e);
 int node_extents(struct disk_node *n, uint64_t off, uint64_t len, struct extent_list *ret);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/checked.h"
 #include "storage/disk_ops.h"
+#include "storage/drivers/mem.h"
 
 #define PAGE (64 * KIB)
 
@@ -11,25 +12,14 @@ struct mem {
 	pthread_mutex_t lock;
 	uint8_t **pages;
 	size_t n_pages;
+	struct mem_journal *journal;
 };
+
+_Thread_local struct mem_journal *mem_journal_next;
 
 static struct mem *to_mem(struct disk_node *n)
 {
 	return container_of(n, struct mem, node);
-}
-
-static int mem_open(struct disk_node *n, const struct disk_cfg *cfg, struct err **e)
-{
-	struct mem *m = to_mem(n);
-
-	pthread_mutex_init(&m->lock, NULL);
-	if (cfg->mem_size > 64 * TIB)
-		return err_set(e, EFBIG, "disk.limit", "a memory disk of more than 64 TiB");
-	n->size = cfg->mem_size;
-	n->grows = true;
-	n->limits.can_discard = n->limits.can_zero = true;
-	n->limits.discard_align = PAGE;
-	return 0;
 }
 
 static int mem_close(struct disk_node *n)
@@ -88,6 +78,52 @@ static int mem_move(struct mem *m, struct disk_io *io)
 	return 0;
 }
 
+static int mem_open(struct disk_node *n, const struct disk_cfg *cfg, struct err **e)
+{
+	struct mem *m = to_mem(n);
+
+	pthread_mutex_init(&m->lock, NULL);
+	if (cfg->mem_size > 64 * TIB)
+		return err_set(e, EFBIG, "disk.limit", "a memory disk of more than 64 TiB");
+	n->size = cfg->mem_size;
+	m->journal = TAKE(mem_journal_next);
+	if (m->journal && m->journal->initial) {
+		struct iovec iov = { (void *)(uintptr_t)m->journal->initial, m->journal->initial_len };
+		struct disk_io io = { .op = DISK_WRITE, .len = iov.iov_len, .iov = &iov, .niov = 1 };
+
+		if (mem_reach(m, io.len) < 0 || mem_move(m, &io) < 0)
+			return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
+		n->size = io.len;
+	}
+	n->grows = true;
+	n->limits.can_discard = n->limits.can_zero = true;
+	n->limits.discard_align = PAGE;
+	return 0;
+}
+
+static int mem_note(struct mem_journal *j, const struct disk_io *io)
+{
+	struct mem_event ev = { .op = (enum disk_op)io->op, .off = io->off, .len = io->len };
+
+	if (j->n == j->cap) {
+		size_t cap = j->cap ? j->cap * 2 : 64;
+		void *p = reallocarray(j->v, cap, sizeof(*j->v));
+
+		if (!p)
+			return -ENOMEM;
+		j->v = p;
+		j->cap = cap;
+	}
+	if (io->op == DISK_WRITE) {
+		ev.data = malloc(io->len);
+		if (!ev.data)
+			return -ENOMEM;
+		iov_to_buf(io->iov, io->niov, 0, ev.data, io->len);
+	}
+	j->v[j->n++] = ev;
+	return 0;
+}
+
 static void mem_submit(struct disk_node *n, struct disk_io *io)
 {
 	struct mem *m = to_mem(n);
@@ -99,7 +135,9 @@ static void mem_submit(struct disk_node *n, struct disk_io *io)
 		return;
 	}
 	pthread_mutex_lock(&m->lock);
-	if (io->op == DISK_WRITE)
+	if (m->journal && m->journal->record && io->op != DISK_READ)
+		r = mem_note(m->journal, io);
+	if (r == 0 && io->op == DISK_WRITE)
 		r = mem_reach(m, end);
 	if (r == 0 && io->op != DISK_FLUSH)
 		r = mem_move(m, io);

@@ -416,7 +416,7 @@ int q_sync(struct qcow2 *s)
 		return 0;
 	for (int i = 0; i < 64 && r == 0 && q_dirty(s);) {
 		if (s->discarding) { /* its end makes refcounts dirty */
-			r = node_sync_op(s->file, DISK_FLUSH, 0, 0, 0);
+			node_wait(&s->node);
 			continue;
 		}
 		r = node_sync_op(&s->node, DISK_FLUSH, 0, 0, 0);
