@@ -15,8 +15,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	for (int pass = 0; pass < 2; pass++) {
 		struct mem_journal j = { .initial = data, .initial_len = len };
-		struct disk_cfg cfg = { .driver = "mem", .path = "fuzz", .format = "qcow2", .readonly = pass == 0,
-					.repair = pass == 1, .open_file = nothing };
+		struct disk_cfg cfg = { .driver = "mem",
+					.path = "fuzz",
+					.format = "qcow2",
+					.readonly = pass == 0,
+					.repair = pass == 1,
+					.open_file = nothing };
 		struct disk_snapshot_list snaps;
 		struct disk_check c = { 0 };
 		struct extent_list l;
@@ -30,7 +34,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 			continue;
 		if (disk_size(d) <= GIB && disk_extents(d, 0, disk_size(d), &l) == 0)
 			extent_list_done(&l);
-		for (uint64_t off = 0; off + sizeof(buf) <= disk_size(d) && off < 4 * MIB; off += 256 * KIB)
+		for (uint64_t off = 0; off + sizeof(buf) <= disk_size(d) && off < 4 * MIB;
+		     off += 256 * KIB)
 			disk_pread(d, buf, sizeof(buf), off);
 		if (disk_snapshot_ls(d, &snaps, NULL) == 0)
 			disk_snapshot_list_done(&snaps);

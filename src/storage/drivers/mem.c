@@ -88,7 +88,8 @@ static int mem_open(struct disk_node *n, const struct disk_cfg *cfg, struct err 
 	n->size = cfg->mem_size;
 	m->journal = TAKE(mem_journal_next);
 	if (m->journal && m->journal->initial) {
-		struct iovec iov = { (void *)(uintptr_t)m->journal->initial, m->journal->initial_len };
+		struct iovec iov = { (void *)(uintptr_t)m->journal->initial,
+				     m->journal->initial_len };
 		struct disk_io io = { .op = DISK_WRITE, .len = iov.iov_len, .iov = &iov, .niov = 1 };
 
 		if (mem_reach(m, io.len) < 0 || mem_move(m, &io) < 0)

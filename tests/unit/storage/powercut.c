@@ -10,8 +10,8 @@
 #include "storage/drivers/mem.h"
 #include "storage/storage.h"
 
-#define SIZE    ((uint64_t)512 << 10)
-#define SECTOR  512
+#define SIZE	((uint64_t)512 << 10)
+#define SECTOR	512
 #define SECTORS (SIZE / SECTOR)
 
 struct op { /* what the guest did: sectors [first, first+n) hold `id` (0: zeroes) from event `begun` on at the earliest */
@@ -28,7 +28,7 @@ static struct { /* an acknowledged flush: all ops before `op` are stable once `e
 } flushed[4096];
 static size_t n_flushed;
 
-static uint8_t *image;      /* the disk at the last flush below, then the candidate */
+static uint8_t *image; /* the disk at the last flush below, then the candidate */
 static uint64_t image_len;
 static uint8_t buf[1 << 20];
 
@@ -48,7 +48,8 @@ static void put(uint8_t **p, uint64_t *len, uint64_t off, const uint8_t *data, u
 /* All of the event, or (rng) a random part of its sectors. */
 static void apply(uint8_t **p, uint64_t *len, const struct mem_event *ev, struct prng *rng)
 {
-	int mode = rng ? (int)prng_below(rng, 4) : 0; /* 0: all, 1: nothing, else sector by sector */
+	int mode = rng ? (int)prng_below(rng, 4)
+		       : 0; /* 0: all, 1: nothing, else sector by sector */
 
 	if (ev->op == DISK_FLUSH || mode == 1)
 		return;
@@ -78,7 +79,8 @@ static void judge(const uint8_t *p, uint64_t len, size_t event)
 		fail_msg("after event %zu: %s", event, err_msg(e));
 	assert_int_equal(disk_check(d, DISK_REPAIR_NONE, &c, NULL), 0);
 	if (c.corruptions || c.errors)
-		fail_msg("after event %zu: %llu corruptions", event, (unsigned long long)c.corruptions);
+		fail_msg("after event %zu: %llu corruptions", event,
+			 (unsigned long long)c.corruptions);
 	for (size_t i = 0; i < n_flushed; i++)
 		if (flushed[i].event <= event)
 			stable = flushed[i].op;
@@ -95,7 +97,8 @@ static void judge(const uint8_t *p, uint64_t len, size_t event)
 		for (size_t i = stable; i < n_ops && !ok && ops[i].begun <= event; i++)
 			ok = s >= ops[i].first && s < ops[i].first + ops[i].n && have == ops[i].id;
 		if (!ok)
-			fail_msg("after event %zu: sector %llu holds %u, promised %u", event, (unsigned long long)s, have, promised);
+			fail_msg("after event %zu: sector %llu holds %u, promised %u", event,
+				 (unsigned long long)s, have, promised);
 	}
 	disk_close(d);
 }
@@ -127,7 +130,8 @@ static void run(const char *const *params, uint64_t seed)
 	mem_journal_next = &j;
 	assert_int_equal(disk_open(&cfg, &d, NULL), 0);
 	for (int i = 0; i < count; i++) {
-		uint64_t first = prng_below(&rng, SECTORS), n = 1 + prng_below(&rng, MIN(SECTORS - first, (uint64_t)64));
+		uint64_t first = prng_below(&rng, SECTORS),
+			 n = 1 + prng_below(&rng, MIN(SECTORS - first, (uint64_t)64));
 		uint32_t kind = (uint32_t)prng_below(&rng, 8);
 
 		if (kind < 2) {
@@ -136,7 +140,8 @@ static void run(const char *const *params, uint64_t seed)
 			flushed[n_flushed++].op = n_ops;
 			continue;
 		}
-		ops[n_ops] = (struct op){ kind < 6 ? (uint32_t)n_ops + 1 : 0, first, n, j.n, false };
+		ops[n_ops] =
+			(struct op){ kind < 6 ? (uint32_t)n_ops + 1 : 0, first, n, j.n, false };
 		for (uint64_t s = 0; s < n; s++) {
 			memset(buf + s * SECTOR, 0, SECTOR);
 			memcpy(buf + s * SECTOR, &ops[n_ops].id, 4);
@@ -144,8 +149,10 @@ static void run(const char *const *params, uint64_t seed)
 		if (ops[n_ops++].id)
 			assert_int_equal(disk_pwrite(d, buf, n * SECTOR, first * SECTOR), 0);
 		else
-			assert_int_equal(disk_sync_op(d, DISK_WRITE_ZEROES, kind == 6 ? DISK_MAY_UNMAP : 0, first * SECTOR,
-						      n * SECTOR), 0);
+			assert_int_equal(disk_sync_op(d, DISK_WRITE_ZEROES,
+						      kind == 6 ? DISK_MAY_UNMAP : 0,
+						      first * SECTOR, n * SECTOR),
+					 0);
 	}
 	assert_int_equal(disk_close(d), 0);
 	/* the power fails before event k */
