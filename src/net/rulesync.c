@@ -219,8 +219,10 @@ static int ensure_policy(struct nic *x, struct err **e)
 	return 0;
 }
 
+/* One of x and old is there. */
 int rules_nic(struct nic *x, const struct nic *old, struct err **e)
 {
+	/* cppcheck-suppress nullPointerRedundantCheck */
 	struct network *w = (x ? x : old)->pg->network;
 	struct nft_batch batch = { 0 };
 	const char *members[NET_GROUPS_MAX];

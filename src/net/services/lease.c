@@ -42,7 +42,7 @@ struct lease *lease_of(struct leases *l, const char *nic, const uint8_t *mac, in
 		struct lease *x = container_of(n, struct lease, by_owner);
 
 		if (x->addr.family == family && streq(x->nic, nic) &&
-		    (*nic || memcmp(x->mac, mac, 6) == 0))
+		    (*nic || (mac && memcmp(x->mac, mac, 6) == 0)))
 			return x;
 	}
 	return NULL;
@@ -86,7 +86,7 @@ int lease_set(struct leases *l, const struct ipaddr *a, const char *nic, const u
 
 	if (!nic)
 		nic = "";
-	if (x && streq(x->nic, nic) && (*nic || memcmp(x->mac, mac, 6) == 0)) {
+	if (x && streq(x->nic, nic) && (*nic || (mac && memcmp(x->mac, mac, 6) == 0))) {
 		if (x->until != until)
 			changed(l);
 		x->until = until;
