@@ -6,13 +6,16 @@
 #include "base/atomicfile.h"
 #include "vmm/arch/x86/acpi/tables.h"
 #include "vmm/arch/x86/layout.h"
+#include "vmm/arch/x86/state.h"
 #include "vmm/device_ops.h"
 #include "vmm/devices/ioapic.h"
 #include "vmm/devices/legacy.h"
 #include "vmm/hv/fake.h"
 #include "vmm/irq.h"
 #include "vmm/machine.h"
+#include "vmm/pci/bus.h"
 #include "vmm/request.h"
+#include "vmm/snapshot.h"
 #include "vmm/vcpu.h"
 
 static struct vm *machine(const struct device_ops *ops, struct dev **d)
@@ -227,6 +230,90 @@ static void requests(void **state)
 	request_done(&q);
 }
 
+/* State files of every release, by name of its format: what was saved then must load now.  The file of this release is
+ * made by `unit-vmm-machine --golden FILE`. */
+static struct vm *golden_machine(void)
+{
+	static const struct device_ops *const ops[] = { &dev_pci_host, &dev_ioapic, &dev_serial,
+							&dev_rtc,      &dev_i8042,  &dev_acpi_pm,
+							&dev_fw_cfg,   &dev_vmgenid };
+	struct vm *vm;
+
+	if (vm_new_test(MIB, &vm, NULL) < 0)
+		return NULL;
+	for (unsigned int i = 0; i < ARRAY_SIZE(ops); i++) {
+		struct vm_device cfg = { .type = ops[i]->type, .id = ops[i]->type };
+
+		if (dev_create_ops(vm, ops[i], &cfg, ops[i] == &dev_ioapic ? &vm->ioapic : NULL,
+				   NULL) < 0)
+			return NULL;
+	}
+	if (vm_build(vm, NULL) < 0)
+		return NULL;
+	vm->cpuid = calloc(1, sizeof(*vm->cpuid));
+	return vm_pause(vm, NULL) < 0 ? NULL : vm;
+}
+
+static int make_golden(const char *path)
+{
+	struct buf b = { 0 };
+	struct vm *vm = golden_machine();
+	int r;
+
+	if (!vm)
+		return 1;
+	set_cmos(vm, 0x5a, 0xa5);
+	bus_write(vm_pio(vm), PORT_COM1 + 7, 1, 0x77);
+	bus_write(vm_pio(vm), PORT_COM1 + 3, 1, 0x13);
+	w(vm, 0x10 + 9, 3 << 24);
+	w(vm, 0x10 + 8, 0x1a5);
+	bus_write(vm_pio(vm), PORT_ACPI_PM + 2, 2, 0x100);
+	bus_write(vm_pio(vm), 0xcf8, 4, 0x80000010);
+	r = snapshot_save(vm, &b, NULL);
+	if (r == 0)
+		r = file_write_atomic(AT_FDCWD, path, b.s, b.len, 0644, NULL);
+	buf_done(&b);
+	vm_free(vm);
+	return r < 0;
+}
+
+static void golden(void **state)
+{
+	struct buf b = { 0 };
+	struct vm *vm = golden_machine();
+	uint64_t v;
+
+	assert_non_null(vm);
+	assert_int_equal(file_read(AT_FDCWD, GOLDEN_DIR "/vmm-1.state", 1 << 20, &b, NULL), 0);
+	assert_int_equal(snapshot_load(vm, &b, NULL), 0);
+	assert_int_equal(cmos(vm, 0x5a), 0xa5);
+	bus_read(vm_pio(vm), PORT_COM1 + 7, 1, &v);
+	assert_int_equal(v, 0x77);
+	bus_read(vm_pio(vm), PORT_COM1 + 3, 1, &v);
+	assert_int_equal(v, 0x13);
+	bus_write(vm_mmio(vm), IOAPIC_BASE, 4, 0x18);
+	bus_read(vm_mmio(vm), IOAPIC_BASE + 0x10, 4, &v);
+	assert_int_equal(v, 0x1a5);
+	bus_read(vm_pio(vm), PORT_ACPI_PM + 2, 2, &v);
+	assert_int_equal(v, 0x100);
+	bus_read(vm_pio(vm), 0xcf8, 4, &v);
+	assert_int_equal(v, 0x80000010);
+	/* every cut and a flipped bit anywhere is refused */
+	for (size_t len = 0; len < b.len; len += 97) {
+		struct buf cut = { .s = b.s, .len = len };
+
+		assert_true(snapshot_load(vm, &cut, NULL) < 0);
+	}
+	for (size_t at = 0; at < b.len; at += 61) {
+		b.s[at] ^= 4;
+		assert_true(snapshot_load(vm, &b, NULL) < 0);
+		b.s[at] ^= 4;
+	}
+	assert_int_equal(snapshot_load(vm, &b, NULL), 0);
+	buf_done(&b);
+	vm_free(vm);
+}
+
 /* Each table of the block as NAME.dat, for iasl. */
 static int dump_acpi(const char *dir)
 {
@@ -267,8 +354,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test(life),	    cmocka_unit_test(shutdown_stops_vcpu),
 		cmocka_unit_test(failures), cmocka_unit_test(ioapic),
 		cmocka_unit_test(requests), cmocka_unit_test(rtc),
+		cmocka_unit_test(golden),
 	};
 
+	if (argc == 3 && strcmp(argv[1], "--golden") == 0)
+		return make_golden(argv[2]);
 	if (argc == 2)
 		return dump_acpi(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
