@@ -298,7 +298,7 @@ pid_t proc_start(const struct proc_spec *s, struct proc_fds *fds, struct err **e
 		return err_sys(e, errno, "start");
 	if (pid == 0)
 		child(s, &ids, p.in[0], p.out[1], p.err[1], tty[0] ? tty : NULL, report_w);
-	report_w = safe_close(report_w);
+	close(TAKE_FD(report_w));
 	n = read(report_r, text, sizeof(text) - 1);
 	if (n > 1) {
 		text[n] = '\0';

@@ -466,7 +466,7 @@ static int import_docker_image(struct source *src, const struct json_in *item, s
 	cd.digest = m->digest;
 	cd.size = m->size;
 	strcpy(cd.media_type, MT_OCI_CONFIG);
-	list = calloc(n, sizeof(*list));
+	list = calloc(n + 1, sizeof(*list));
 	if (!list)
 		return err_sys(e, ENOMEM, "import");
 	for (size_t i = 0; r == 0 && i < n; i++) {

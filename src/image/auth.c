@@ -97,7 +97,7 @@ static int read_file(const char *file, const char *domain, struct credentials *c
 			return err_set(e, -r, "registry.credentials",
 				       "'%s': the entry for '%s' cannot be read", file, it.key);
 	}
-	helper = json_str(json_walk(v, "credHelpers", domain, NULL));
+	helper = json_str(json_walk(v, "credHelpers", domain, (char *)NULL));
 	if (!helper)
 		helper = json_str(json_get(v, "credsStore"));
 	if (helper)

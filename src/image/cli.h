@@ -16,7 +16,7 @@ struct cli_cmd {
 };
 
 extern const struct cli_cmd *const cli_tables[]; /* NULL at the end */
-extern const struct cli_cmd cli_store_cmds[], cli_registry_cmds[], cli_vm_cmds[];
+extern const struct cli_cmd cli_store_cmds[], cli_disk_cmds[], cli_registry_cmds[], cli_vm_cmds[];
 
 extern struct image_op cli_op; /* progress on stderr, cancelled by SIGINT and SIGTERM */
 extern bool cli_quiet;

@@ -12,7 +12,9 @@
 #define IMAGE_IMAGE_H
 
 #include "image/archive.h"
+#include "image/bootstrap.h"
 #include "image/disks.h"
+#include "image/foreign.h"
 #include "image/gc.h"
 #include "image/kernel.h"
 #include "image/manifest.h"
@@ -20,6 +22,7 @@
 #include "image/ref.h"
 #include "image/registry.h"
 #include "image/rootfs.h"
+#include "image/seed.h"
 #include "image/store.h"
 #include "image/unpack.h"
 

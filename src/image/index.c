@@ -26,7 +26,7 @@ int index_read(struct image_store *s, struct image_doc *ret, struct err **e)
 
 static const char *entry_name(const struct json *entry)
 {
-	const char *n = json_str(json_walk(entry, "annotations", ANNOTATION_REF, NULL));
+	const char *n = json_str(json_walk(entry, "annotations", ANNOTATION_REF, (char *)NULL));
 
 	return n ? n : "";
 }
