@@ -40,11 +40,13 @@ struct disk_queue {
 	unsigned int inflight; /* root requests */
 	unsigned int plugged, submitting;
 	bool polling, woken;
-	struct list completed;		    /* root requests whose done() is due */
-	struct list parked;		    /* at the gate */
-	struct list pool;		    /* free child requests */
-	_Alignas(64) atomic_uint inside[2]; /* requests past the gate, by parity of the epoch */
-	_Alignas(64) pthread_mutex_t post_lock;
+	struct list completed; /* root requests whose done() is due */
+	struct list parked;    /* at the gate */
+	struct list pool;      /* free child requests */
+	char apart1[64];
+	atomic_uint inside[2]; /* requests past the gate, by parity of the epoch */
+	char apart2[64];
+	pthread_mutex_t post_lock;
 	struct list posted;  /* under post_lock: io_resume_later() */
 	struct list delayed; /* by io->due */
 	struct timer timer;

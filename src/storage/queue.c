@@ -683,7 +683,7 @@ static void wake_readable(struct watch *w, uint32_t events)
 
 int queue_new(struct disk *d, struct loop *loop, struct disk_queue **ret, struct err **e)
 {
-	struct disk_queue *q = aligned_alloc(64, ALIGN_UP(sizeof(*q), 64));
+	struct disk_queue *q = malloc(sizeof(*q));
 	int r;
 
 	if (!q)

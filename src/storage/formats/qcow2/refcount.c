@@ -126,9 +126,9 @@ int q_refs_load(struct qcow2 *s, struct err **e)
 
 uint64_t q_ref_get(struct qcow2 *s, uint64_t c)
 {
-	uint64_t i = c / s->rb_entries;
+	uint64_t i = s->refs_loaded ? c / s->rb_entries : 0;
 
-	if (i >= s->n_reftable || !s->refblocks[i].data)
+	if (!s->refs_loaded || i >= s->n_reftable || !s->refblocks[i].data)
 		return 0;
 	return q_refblock_get(s, s->refblocks[i].data, c % s->rb_entries);
 }
@@ -231,7 +231,8 @@ int q_ref_add(struct qcow2 *s, uint64_t c, int64_t delta)
 	struct q_refblock *b;
 	uint64_t v;
 
-	if (c / s->rb_entries >= s->n_reftable || !s->refblocks[c / s->rb_entries].data)
+	if (!s->refs_loaded || c / s->rb_entries >= s->n_reftable ||
+	    !s->refblocks[c / s->rb_entries].data)
 		return -EIO;
 	b = &s->refblocks[c / s->rb_entries];
 	v = q_refblock_get(s, b->data, c % s->rb_entries);
@@ -251,7 +252,7 @@ int64_t q_alloc(struct qcow2 *s, uint64_t n, bool some, uint64_t *ret)
 {
 	uint64_t end, c = s->free_hint, got = 0, start = 0, limit;
 
-	if (s->corrupt)
+	if (s->corrupt || !s->refs_loaded)
 		return -EIO;
 	end = s->file_end >> s->h.cluster_bits;
 	limit = 1ULL << (56 - s->h.cluster_bits);
