@@ -1,8 +1,10 @@
 """What schemac makes: file name → text."""
 
+import json
 import os
 
-from . import c_cli, c_rest, c_types
+from . import c_cli, c_rest, c_types, openapi, typescript
+from .c_text import banner, guarded, long_string
 
 
 def make(schema):
@@ -19,6 +21,12 @@ def make(schema):
     files['errors.c'] = c_rest.errors_source(schema)
     files['routes.h'] = c_rest.routes_header(schema)
     files['routes.c'] = c_rest.routes_source(schema)
+    document = openapi.make(schema)
+    files['openapi.json'] = json.dumps(document, indent=1, ensure_ascii=False) + '\n'
+    files['openapi.h'] = banner('The OpenAPI document') + guarded('openapi', 'extern const char gen_openapi[]; /* JSON text */\n')
+    files['openapi.c'] = banner('The OpenAPI document') + '#include "gen/openapi.h"\n\nconst char gen_openapi[] =\n%s;\n' % (
+        long_string(json.dumps(document, separators=(',', ':'), ensure_ascii=False)))
+    files['api.ts'] = typescript.make(schema)
     files['cli.h'] = c_cli.header(schema)
     files['cli.c'] = c_cli.source(schema)
     return files
