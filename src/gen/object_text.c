@@ -301,7 +301,7 @@ static char *decode(const char *s, size_t n, bool *bad)
 			int hi = i + 2 < n ? hex(s[i + 1]) : -1, lo = hi < 0 ? -1 : hex(s[i + 2]);
 
 			*bad |= lo < 0 || (hi == 0 && lo == 0);
-			*p++ = (char)(hi << 4 | lo);
+			*p++ = lo < 0 ? '?' : (char)(hi << 4 | lo);
 			i += 2;
 		} else {
 			*p++ = s[i] == '+' ? ' ' : s[i];
