@@ -50,7 +50,7 @@ char *gen_quote(const char *s, char *buf)
 		size_t len = utf8_len(s);
 		bool bad = len == 0 || (unsigned char)*s < 0x20 || *s == 0x7f;
 
-		if (n + len + sizeof("...'") > GEN_QUOTED) {
+		if (n + MAX(len, (size_t)1) + sizeof("...'") > GEN_QUOTED) {
 			memcpy(buf + n, "...", 3);
 			n += 3;
 			break;
