@@ -23,11 +23,12 @@ int main(int argc, char **argv)
 	if (streq(what, "help"))
 		helps(&cli_root, &b);
 	for (size_t i = 0; streq(what, "errors") && i < gen_n_errors; i++)
-		buf_addf(&b, "%d %s: %s%s%s\n", gen_errors[i].status, gen_errors[i].id, gen_errors[i].help,
-			 gen_errors[i].hint ? " | " : "", gen_errors[i].hint ? gen_errors[i].hint : "");
+		buf_addf(&b, "%d %s: %s%s%s\n", gen_errors[i].status, gen_errors[i].id,
+			 gen_errors[i].help, gen_errors[i].hint ? " | " : "",
+			 gen_errors[i].hint ? gen_errors[i].hint : "");
 	for (size_t i = 0; streq(what, "routes") && i < ROUTE_MAX; i++)
-		buf_addf(&b, "%-6s %-45s %-8s %d %s\n", gen_method_name(gen_routes[i].method), gen_routes[i].path,
-			 roles[gen_routes[i].role], gen_routes[i].status,
+		buf_addf(&b, "%-6s %-45s %-8s %d %s\n", gen_method_name(gen_routes[i].method),
+			 gen_routes[i].path, roles[gen_routes[i].role], gen_routes[i].status,
 			 gen_routes[i].task ? gen_routes[i].task : "");
 	fputs(buf_str(&b), stdout);
 	return 0;
