@@ -13,18 +13,18 @@ static int each_counted(const struct json *doc,
 	const struct json *list = json_get(doc, "nftables");
 
 	for (size_t i = 0; i < json_len(list); i++) {
-		const struct json *elems = json_walk(json_at(list, i), "set", "elem", NULL);
-		const struct json *counter = json_walk(json_at(list, i), "counter", NULL);
+		const struct json *elems = json_walk(json_at(list, i), "set", "elem", (char *)NULL);
+		const struct json *counter = json_walk(json_at(list, i), "counter", (char *)NULL);
 
 		if (counter)
 			fn(arg, json_str(json_get(counter, "name")),
 			   json_int(json_get(counter, "packets"), 0));
 		for (size_t k = 0; k < json_len(elems); k++) {
-			const struct json *el = json_walk(json_at(elems, k), "elem", NULL);
+			const struct json *el = json_walk(json_at(elems, k), "elem", (char *)NULL);
 
 			if (json_str(json_get(el, "val")))
 				fn(arg, json_str(json_get(el, "val")),
-				   json_int(json_walk(el, "counter", "packets", NULL), 0));
+				   json_int(json_walk(el, "counter", "packets", (char *)NULL), 0));
 		}
 	}
 	return 0;

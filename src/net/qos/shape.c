@@ -27,8 +27,8 @@ struct shape shape_of(const struct net_rate *r, uint32_t mtu)
 			(uint32_t)MIN(MAX(s.peak / 500, (uint64_t)packet * 2), (uint64_t)1 << 30);
 	}
 	s.burst = (uint32_t)MIN(burst, (uint64_t)1 << 30);
-	/* What may wait: 50 ms, but enough for a few full windows' worth of segments at any rate. */
-	limit = MAX(s.rate / 20, (uint64_t)packet * 80);
+	/* What may wait: 100 ms, but enough for a few full windows' worth of segments at any rate. */
+	limit = MAX(s.rate / 10, (uint64_t)packet * 128);
 	s.limit = (uint32_t)MIN(limit + MIN(burst, (uint64_t)256 << 10), (uint64_t)1 << 30);
 	return s;
 }
