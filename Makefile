@@ -38,6 +38,13 @@ deb: all
 	@packaging/install-deps build
 	@packaging/build-deb build
 
+# Everything a new user needs, and a demonstration; `make down` stops it.
+up:
+	@tools/up
+
+down:
+	@tools/down
+
 clean:
 	rm -rf build build-asan
 
