@@ -186,7 +186,7 @@ static int build(struct jr *r, const struct jval *o, scmp_filter_ctx *ret)
 		if (r->r == 0 && (!names || !names[0]))
 			jr_fail(r, rule, "names", "is missing or empty");
 		/* What the default does anyway needs no instruction. */
-		for (i = 0; r->r == 0 && act != def && names[i]; i++)
+		for (i = 0; r->r == 0 && act != def && names && names[i]; i++)
 			add_rule(r, ctx, rule, act, names[i], &skipped);
 		if (r->r < 0)
 			return r->r;

@@ -75,7 +75,7 @@ static int read_entry(const struct json *entry, struct credentials *c)
 	if (base64_decode(auth, &text) < 0 || !(colon = strchr(buf_str(&text), ':')))
 		return -EINVAL;
 	*colon = '\0';
-	c->user = strdup(text.s);
+	c->user = strdup(buf_str(&text));
 	c->password = strdup(colon + 1);
 	mem_wipe(text.s, text.len);
 	return c->user && c->password ? 0 : -ENOMEM;

@@ -12,8 +12,6 @@
 #include "base/str.h"
 #include "sys/openat2.h"
 
-extern char **environ;
-
 int open_beneath(int dirfd, const char *path, int flags, mode_t mode)
 {
 	return sys_openat2(dirfd, path, flags | O_CLOEXEC, mode,

@@ -179,6 +179,7 @@ int net_network_put(struct net *n, const struct net_network *s, struct err **e)
 		return r;
 	if (w) {
 		old = w->spec;
+		/* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): zeroed before filled */
 		if (memcmp(&old, s, sizeof(old)) == 0 && w->dp)
 			return 0;
 		if (old.mode != s->mode && (old.mode == NET_ISOLATED || s->mode == NET_ISOLATED) &&
@@ -349,6 +350,7 @@ int net_portgroup_put(struct net *n, const struct net_portgroup *s, struct err *
 		return r;
 	if (pg) {
 		old = pg->spec;
+		/* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): zeroed before filled */
 		if (memcmp(&old, s, sizeof(old)) == 0 && pg->up)
 			return 0;
 		if (pg->network != w)
@@ -871,6 +873,7 @@ static bool same_nic(const struct net_nic *a, const struct net_nic *b)
 
 	x.user_data = x.ssh_keys = x.instance_id = y.user_data = y.ssh_keys = y.instance_id = NULL;
 	x.netns_fd = y.netns_fd = -1;
+	/* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): zeroed before filled */
 	same &= memcmp(&x, &y, sizeof(x)) == 0;
 	same &= streq(a->user_data ?: "", b->user_data ?: "") &&
 		streq(a->ssh_keys ?: "", b->ssh_keys ?: "");

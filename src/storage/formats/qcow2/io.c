@@ -556,8 +556,6 @@ static void zero_go(struct disk_io *io)
 
 /* ---- */
 
-static void commit_in_background(struct qcow2 *s, struct disk_queue *q);
-
 static void background_done(struct disk_io *io, int r)
 {
 	/* what failed stays dirty; the next flush reports it */

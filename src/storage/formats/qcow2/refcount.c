@@ -314,6 +314,7 @@ int q_free_later(struct qcow2 *s, uint64_t off, uint64_t n, bool discard)
 		s->pending = p;
 		s->cap_pending = cap;
 	}
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): cap_pending > 0 means that it is there */
 	s->pending[s->n_pending++] = (struct q_free){ .off = off, .n = n, .discard = discard };
 	return 0;
 }
