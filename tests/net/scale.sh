@@ -21,7 +21,7 @@ t_eq "all there" "$(ip -n "$N" -o link show type veth | grep -c 'sn[0-9a-f]*@')"
 t_eq "nothing to mend" "$(sn reconcile "$T/s.json")" 0
 sed 's/"ports": 1000}/"ports": 999}/' "$T/s.json" >"$T/s2.json"
 t "20 rules change for all of them" sn apply "$T/s2.json"
-t_eq "by one chain" "$(ip netns exec "$N" nft list table bridge strata | grep -c 'th dport 999')" 1
+t_eq "by one chain" "$(ip netns exec "$N" nft list table bridge strata | grep -c 'dport 999')" 1
 sed 's/"nics": .*/"nics": []}/' "$T/s.json" >"$T/none.json"
 t "all removed" sn apply "$T/none.json"
 t_eq "no link" "$(ip -n "$N" -o link | grep -c 'sn[0-9a-f]')" 0
