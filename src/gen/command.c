@@ -294,7 +294,9 @@ static struct json *list_at(const struct gen_args *a, const char *path)
 		for (unsigned int i = 0; !f && i < t->n; i++)
 			if (t->fields[i].flags & GEN_F_HIDDEN)
 				f = &t->fields[i];
-		if (f && f->flags & GEN_F_HIDDEN && strncmp(f->name, path, len) != 0)
+		if (!f)
+			return NULL; /* the schema was checked: every flag has its field */
+		if (f->flags & GEN_F_HIDDEN && strncmp(f->name, path, len) != 0)
 			last = false;
 		else
 			path += len + (path[len] == '.');
