@@ -2,6 +2,7 @@
 # Rates: average in both directions against iperf3 within 5 %, peak and burst, changes while traffic flows, a tap's
 # and a veth's the same way.  STRATA_LONG=1 measures every step from 1 Mbit/s to 1 Gbit/s.
 . "${SOURCE:?}/tests/net/lib.sh" || exit 1
+[ -n "${STRATA_LONG:-}" ] || skip_all "measures rates, so the machine must be idle: set STRATA_LONG=1"
 requires cmd:iperf3 cmd:python3
 netns c1 c2
 state() { # AVERAGE PEAK BURST: limits of nic a, both ways
