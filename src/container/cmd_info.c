@@ -174,7 +174,7 @@ static int ps_table(const pid_t *pids, size_t n, char **opts, struct err **e)
 		char *args[64] = { (char *)"ps" };
 		char *const *o = opts && opts[0] ? opts : usual;
 
-		for (k = 0; o[k] && k < 62; k++)
+		for (k = 0; k < 62 && o[k]; k++)
 			args[k + 1] = o[k];
 		dup2(pipes[1], 1);
 		execvp("ps", args);

@@ -456,18 +456,6 @@ static void enter_cwd(bool *done)
 		    str(plan->cwd));
 }
 
-static void reset_signals(void)
-{
-	sigset_t none;
-	int s;
-
-	for (s = 1; s < 65; s++)
-		if (s != SIGKILL && s != SIGSTOP)
-			signal(s, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 int main(int argc, char **argv)
 {
 	static char home_text[PATH_MAX];
@@ -486,7 +474,7 @@ int main(int argc, char **argv)
 		die(E2BIG, "more than 65535 arguments or variables");
 	if (plan->join_pidfd >= 0)
 		join();
-	reset_signals();
+	sys_reset_signals();
 	if (plan->open_tty)
 		tty_open();
 	if (plan->keyring)

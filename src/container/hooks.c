@@ -14,14 +14,7 @@
 
 static void child(const struct spec_hook *h, int in, int err)
 {
-	sigset_t none;
-	int s;
-
-	for (s = 1; s < 65; s++)
-		if (s != SIGKILL && s != SIGSTOP)
-			signal(s, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	sys_reset_signals();
 	dup2(in, 0);
 	if (err >= 0)
 		dup2(err, 2);

@@ -3,6 +3,10 @@
 #ifndef SYS_PROC_H
 #define SYS_PROC_H
 
+#include <stdint.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+#include <signal.h>
 #include <sched.h>
 #include <sys/types.h>
 #include "base/types.h"
@@ -40,5 +44,22 @@ struct proc_stat {
 int proc_stat_read(pid_t pid, struct proc_stat *ret);
 /* A pidfd of pid if it is still the process that began at start; -ESRCH: not so. */
 int proc_open(pid_t pid, uint64_t start);
+
+/* Every signal to its default and none blocked, for a child that is about to exec.  By the bare system call: the C library
+ * keeps some signals to itself (32 to 34) and would leave them as they were inherited. */
+static inline void sys_reset_signals(void)
+{
+	struct {
+		void *handler;
+		unsigned long flags;
+		void *restorer;
+		uint64_t mask;
+	} by_default = { 0 };
+	uint64_t none = 0;
+
+	for (int s = 1; s <= 64; s++) /* SIGKILL and SIGSTOP refuse, and need it not */
+		syscall(SYS_rt_sigaction, s, &by_default, NULL, sizeof(none));
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
+}
 
 #endif

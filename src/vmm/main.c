@@ -1,6 +1,7 @@
 /* strata-vmm: one virtual machine a process.  Command line, then machine.c does the rest.
  * Exit status: 0 the guest powered off (or was killed by the operator), 1 error, 2 usage, 3 guest reset with
  * --no-reboot, 4 guest panic; with --test-devices (value << 1) | 1 of the debug exit port. */
+#include <malloc.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -334,6 +335,9 @@ static int usage(FILE *f, int status)
 
 int main(int argc, char **argv)
 {
+	/* With the number of arenas given the allocator never asks /sys for the number of CPUs, which a thread under its
+	 * system call filter must not do. */
+	mallopt(M_ARENA_MAX, 4);
 	fault_init();
 	log_setup("strata-vmm", STDERR_FILENO, LOG_TEXT);
 	if (getenv("STRATA_LOG"))
