@@ -5,6 +5,7 @@ import argparse
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ EXAMPLES = '''examples:
   lab share h1 build /mnt/build              a big one, as a read-only disk: faster
   lab cut h1 net1; lab heal h1               pull a cable out, put all back
   lab kill h2; lab poweron h2                a power cut
+  lab bmc h1                                 its power controller, for curl or ipmitool
   lab snapshot clean; lab restore clean      each test starts from the same state
   lab run 2 -- tests/ha.sh                   a lab for one command; it is gone afterwards
   lab down                                   the end; nothing is left
@@ -67,7 +69,8 @@ def cmd_up(args, directory):
     base = None if args.cold else template.ensure(wanted, made, say)
     owner = args.owner
     config = {'count': count, 'shape': wanted.dump(), 'image': made.folder, 'template': base,
-              'data': place.data_dir(directory), 'owner': owner}
+              'data': place.data_dir(directory), 'owner': owner,
+              'password': secrets.token_hex(8)}
     state.start(directory, config, say)
     try:
         client.ask(directory, 'up', say=say)
@@ -145,6 +148,15 @@ def cmd_start(args, directory):
     """reboot, poweron."""
     more = {'force': args.force} if args.verb == 'reboot' else {}
     client.ask(directory, args.verb, host=args.host, wait=not args.no_wait, **more)
+
+
+def cmd_bmc(args, directory):
+    info = client.ask(directory, 'bmc', host=args.host)
+    if args.json:
+        print(json.dumps(info, indent=1))
+        return
+    for key, value in info.items():
+        print('%-10s %s' % (key, value))
 
 
 def cmd_cut(args, directory):
@@ -268,6 +280,9 @@ def _parser():
         if name == 'reboot':
             sub.add_argument('--force', action='store_true', help='the reset button')
         sub.add_argument('host')
+    sub = add('bmc', cmd_bmc, 'how to reach the power controller of a host: Redfish and IPMI')
+    sub.add_argument('--json', action='store_true')
+    sub.add_argument('host')
     for name, text in (('cut', 'pull network cables out of a host: carrier lost, no frame passes'),
                        ('heal', 'put them back')):
         sub = add(name, cmd_cut, text)

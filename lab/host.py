@@ -151,6 +151,7 @@ class Host:
         """As if the mains failed."""
         proc = self.proc
         if proc:
+            self.exited = self.exited or ' (killed)'
             proc.kill()
             await asyncio.to_thread(proc.wait)
             self._ended(proc)
@@ -186,14 +187,24 @@ class Host:
 
     async def reboot(self, force=False):
         """An orderly reboot through systemd, or a reset."""
-        self._need_process('reboot')
-        self.since = time.monotonic()
         if force:
-            await self.qmp.run('system_reset')
+            await self.reset()
         else:
+            self._need_process('reboot')
             await self.wait_up()
-            self.link.open({'argv': ['systemctl', 'reboot']}, lambda kind, payload: None)
+            self.tell_reboot()
         await self.wait_state(('starting',), 90, 'reset')
+
+    async def reset(self):
+        """The reset line."""
+        self._need_process('reset')
+        if self.state == 'paused':
+            await self.qmp.run('cont')
+        await self.qmp.run('system_reset')
+
+    def tell_reboot(self):
+        """Ask systemd; the host must be up."""
+        self.link.open({'argv': ['systemctl', 'reboot']}, lambda kind, payload: None)
 
     async def nmi(self):
         """A non-maskable interrupt."""

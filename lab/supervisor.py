@@ -19,6 +19,7 @@ import time
 import uuid
 
 from . import net, snapshot, state, wire
+from .bmc import Bmc, certificate
 from .err import LabError
 from .host import Host
 from .image import Image
@@ -43,6 +44,7 @@ class Lab:
         self.snapshots = {}
         self.locks = []
         self.hosts = {}
+        self.bmcs = {}
         self.ending = asyncio.Event()
         self.busy = asyncio.Lock()      # snapshot and restore one at a time
         self.outer = -1                 # the namespace we came from
@@ -69,6 +71,7 @@ class Lab:
             loop.add_signal_handler(sig, self.ending.set)
         if self.config.get('owner'):
             self._follow(self.config['owner'])
+        await self._start_bmcs()
         server = await asyncio.start_unix_server(
             self._serve, os.path.join(self.directory, 'ctl.sock'), limit=1 << 20)
         started()
@@ -77,6 +80,16 @@ class Lab:
         for host in self.hosts.values():
             await host.kill()
             host.console.close()
+        for bmc in self.bmcs.values():
+            bmc.close()
+
+    async def _start_bmcs(self):
+        account = ('admin', self.config['password'])
+        tls = certificate(self.log)
+        for host in self.hosts.values():
+            bmc = Bmc(host, account)
+            await bmc.listen(self.outer, tls)
+            self.bmcs[host.name] = bmc
 
     def log(self, text):
         """A line for supervisor.log."""
@@ -137,6 +150,10 @@ class Lab:
         return {'pid': os.getpid(), 'directory': self.directory, 'data': self.data,
                 'shape': self.shape.dump(), 'hosts': [h.describe() for h in self.hosts.values()],
                 'snapshots': sorted(self.snapshots)}
+
+    async def do_bmc(self, say, host):
+        """How to reach the power controller of a host."""
+        return self.bmcs[self.host(host).name].describe()
 
     async def do_wait(self, say, host):
         """Until the host is up."""

@@ -45,7 +45,7 @@ def _make(folder, shape, image, say):
     os.mkdir(new)
     bare = dict(shape.dump(), nics=0, disks=[])
     config = {'count': 1, 'shape': bare, 'image': image.folder, 'data': os.path.join(work, 'data'),
-              'owner': os.getpid(), 'make_template': new}
+              'owner': os.getpid(), 'make_template': new, 'password': ''}
     try:
         state.start(work, config)
         client.ask(work, 'up')
