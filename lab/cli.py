@@ -1,5 +1,5 @@
 """The command line.  Standard output is data, standard error is chatter; exit status 0, 1 (failed), 2
-(usage), and for `exec` the command's own, 124 (time-out) or 255 (the host or the lab went away)."""
+(usage), and for `exec` the command's own, 124 (time-out) or 125 (the host or the lab went away)."""
 
 import argparse
 import json
@@ -24,6 +24,8 @@ EXAMPLES = '''examples:
   lab cut h1 net1; lab heal h1               pull a cable out, put all back
   lab kill h2; lab poweron h2                a power cut
   lab bmc h1                                 its power controller, for curl or ipmitool
+  lab ns -- tcpdump -ni net1                 what passes the switch
+  lab forward h1:443                         its web console in a browser here
   lab snapshot clean; lab restore clean      each test starts from the same state
   lab run 2 -- tests/ha.sh                   a lab for one command; it is gone afterwards
   lab down                                   the end; nothing is left
@@ -159,6 +161,21 @@ def cmd_bmc(args, directory):
         print('%-10s %s' % (key, value))
 
 
+def cmd_forward(args, directory):
+    from . import shape
+    host, _, port = args.target.partition(':')
+    answer = client.ask(directory, 'forward', host=host,
+                        port=shape.parse_count(port, 'port', 1, 65535),
+                        listen=shape.parse_count(args.listen, '--listen', 0, 65535))
+    print('127.0.0.1:%d' % answer['port'])
+
+
+def cmd_ns(args, directory):
+    info = client.ask(directory, 'ls', timeout=10)
+    command = args.command or ['bash']
+    os.execvp('nsenter', ['nsenter', '--net=/proc/%d/ns/net' % info['pid'], '--'] + command)
+
+
 def cmd_cut(args, directory):
     client.ask(directory, 'cut', host=args.host, nic=args.nic, cut=args.verb == 'cut')
 
@@ -206,7 +223,8 @@ def cmd_ls(args, directory):
 # ---- the parser
 
 
-def _parser():
+def _parser(with_command=True):
+    """with_command False: the command of exec, run and ns is not part of what is parsed."""
     which = argparse.ArgumentParser(add_help=False)
     which.add_argument('--name', default=argparse.SUPPRESS, help='the lab of this name')
     which.add_argument('--dir', default=argparse.SUPPRESS, help='the lab in this folder')
@@ -242,7 +260,7 @@ def _parser():
         sub.add_argument('--cold', action='store_true', help='boot each host, clone no template')
         sub.add_argument('--owner', type=int, metavar='PID', help='end the lab when this process ends')
         sub.add_argument('--keep', action='store_true', help='keep a lab that failed to start')
-        if name == 'run':
+        if name == 'run' and with_command:
             sub.add_argument('command', nargs=argparse.REMAINDER, metavar='-- CMD…')
 
     sub = add('exec', cmd_exec, 'run a command in a host (a login shell without one)')
@@ -252,7 +270,8 @@ def _parser():
     sub.add_argument('-C', '--cwd', help='start in this folder (/root)')
     sub.add_argument('--timeout', type=float, metavar='S', help='end it after S seconds, status 124')
     sub.add_argument('host')
-    sub.add_argument('command', nargs=argparse.REMAINDER, metavar='[--] CMD…')
+    if with_command:
+        sub.add_argument('command', nargs=argparse.REMAINDER, metavar='[--] CMD…')
 
     sub = add('put', cmd_put, 'copy files or folders into a host')
     sub.add_argument('host')
@@ -288,6 +307,12 @@ def _parser():
         sub = add(name, cmd_cut, text)
         sub.add_argument('host')
         sub.add_argument('nic', nargs='?', help='eth1, net1 or 1; all without it')
+    sub = add('forward', cmd_forward, 'a port of 127.0.0.1 that leads to a TCP port of a host')
+    sub.add_argument('--listen', default='0', metavar='PORT', help='which port (a free one)')
+    sub.add_argument('target', metavar='H:PORT')
+    sub = add('ns', cmd_ns, "run a command of this machine in the lab's network: tcpdump, tc")
+    if with_command:
+        sub.add_argument('command', nargs=argparse.REMAINDER, metavar='[--] CMD…')
     for name, text in (('snapshot', 'save memory, devices and disks of all hosts'),
                        ('restore', 'bring all hosts back to a snapshot')):
         sub = add(name, cmd_snapshot, text)
@@ -299,15 +324,27 @@ def _parser():
     return top
 
 
+def _parse(argv):
+    """Options may stand anywhere before the `--`; without one they stand before the host."""
+    if '--' in argv:
+        at = argv.index('--')
+        args, rest = _parser(with_command=False).parse_known_args(argv[:at])
+        if not rest:
+            args.command = argv[at + 1:]
+            return args
+    args = _parser().parse_args(argv)
+    if getattr(args, 'command', None) and args.command[0] == '--':
+        args.command = args.command[1:]
+    return args
+
+
 def main(argv):
     """The program; its exit status."""
     if argv[:1] == ['__supervise']:     # how state.py starts the supervisor
         from . import supervisor
         return supervisor.main(argv[1], int(argv[2]))
     try:
-        args = _parser().parse_args(argv)
-        if getattr(args, 'command', None) and args.command[0] == '--':
-            args.command = args.command[1:]
+        args = _parse(argv)
         directory = place.lab_dir(getattr(args, 'name', None), getattr(args, 'dir', None))
         return args.function(args, directory) or 0
     except LabError as e:

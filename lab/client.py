@@ -32,7 +32,7 @@ def connect(directory):
         sock.close()
         hint = "no lab there; 'lab up 1' starts one" \
             if isinstance(e, (FileNotFoundError, ConnectionRefusedError)) else str(e)
-        raise LabError('%s: %s' % (path, hint), 255) from None
+        raise LabError('%s: %s' % (path, hint), 125) from None
     return sock
 
 
@@ -51,7 +51,7 @@ def ask(directory, verb, timeout=None, say=lambda text: None, **arguments):
                         return _value(answer)
             except socket.timeout:
                 raise LabError('%s: no answer within %d s' % (verb, timeout)) from None
-    raise LabError('%s: the lab went away' % verb, 255)
+    raise LabError('%s: the lab went away' % verb, 125)
 
 
 def execute(directory, host, argv, env=None, cwd=None, use_tty=False, stdin=0, stdout=1, stderr=2,
@@ -64,7 +64,7 @@ def execute(directory, host, argv, env=None, cwd=None, use_tty=False, stdin=0, s
     with connect(directory) as sock:
         sock.sendall(json.dumps({'do': 'exec', 'host': host, 'spec': spec}).encode() + b'\n')
         head = _line(sock)
-        _value(json.loads(head or b'{"error": "the lab went away", "status": 255}'))
+        _value(json.loads(head or b'{"error": "the lab went away", "status": 125}'))
         raw = _Raw(stdin) if use_tty else None
         try:
             return _Streams(sock, stdin, stdout, stderr, timeout).run()
@@ -167,7 +167,7 @@ class _Streams:
     def _receive(self):
         data = self.sock.recv(65536)
         if not data:
-            raise LabError('the lab went away', 255)
+            raise LabError('the lab went away', 125)
         for kind, _, payload in self.parser.feed(data):
             if kind in self.out:
                 _write_all(self.out[kind], payload)
@@ -189,7 +189,7 @@ def console(directory, host):
     """Join our terminal with the host's serial console until Ctrl-] or end of input."""
     with connect(directory) as sock:
         sock.sendall(json.dumps({'do': 'console', 'host': host}).encode() + b'\n')
-        _value(json.loads(_line(sock) or b'{"error": "the lab went away", "status": 255}'))
+        _value(json.loads(_line(sock) or b'{"error": "the lab went away", "status": 125}'))
         raw = _Raw(0) if os.isatty(0) else None
         try:
             with selectors.DefaultSelector() as sel:

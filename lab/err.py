@@ -3,7 +3,7 @@ and where possible what to do.  cli.py prints it and exits with its status."""
 
 
 class LabError(Exception):
-    """status is the exit status of the command: 1 failed, 2 usage, 255 lost a host during `exec`."""
+    """status is the exit status of the command: 1 failed, 2 usage, 125 lost a host during `exec`."""
 
     def __init__(self, text, status=1):
         super().__init__(text)

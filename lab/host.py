@@ -13,23 +13,19 @@ x-ignore-shared because the file is copied as a whole, holes left out."""
 
 import asyncio
 import base64
-import ctypes
 import json
 import os
-import signal
 import socket
 import subprocess
 import time
 
-from . import net, qemu
+from . import net, process, qemu
 from .console import Console
 from .err import LabError
 from .link import Link
 from .qmp import Qmp
 
 BOOT_TIMEOUT = int(os.environ.get('LAB_BOOT_TIMEOUT', '240'))
-PR_SET_PDEATHSIG = 1
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Host:
@@ -40,6 +36,7 @@ class Host:
         self.number = number
         self.name = 'h%d' % number
         self.state = 'off'
+        self.before = 'up'              # the state that a pause interrupted
         self.proc = None
         self.qmp = None
         self.rams = []                  # descriptors of the memory files, one per NUMA node
@@ -103,7 +100,7 @@ class Host:
             log.write((' '.join(argv) + '\n').encode())
             log.flush()
             self.proc = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent,
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=process.die_with_parent,
                 pass_fds=[*self.rams, *(s.fileno() for s in theirs.values())])
         for s in theirs.values():
             s.close()
@@ -121,6 +118,7 @@ class Host:
         for n in range(shape.nics):
             await self._set_cable(n, n not in self.cut)
         if saved and not saved.running:
+            self.before = 'starting'    # until the agent answers after the resume
             self._enter('paused')
         else:
             await self.qmp.run('cont')
@@ -137,7 +135,10 @@ class Host:
                 raise LabError(self.broken)
             if self.state == 'off':
                 raise LabError('%s: waiting for it to %s: it is off%s' % (self.name, what, self.exited),
-                               255)
+                               125)
+            if self.state == 'paused':
+                raise LabError("%s: waiting for it to %s: it is paused; 'lab resume %s'"
+                               % (self.name, what, self.name))
             left = deadline - time.monotonic()
             try:
                 await asyncio.wait_for(self.events.wait(), left)
@@ -393,11 +394,13 @@ class Host:
             self.fresh, self.cloned = True, False
             self._enter('starting')
             self.link.hello()
-        elif name == 'STOP' and self.state == 'up':
+        elif name == 'STOP' and self.state in ('up', 'starting'):
+            self.before = self.state
             self._enter('paused')
         elif name == 'RESUME' and self.state == 'paused':
-            self._enter('up')
-            asyncio.ensure_future(self._step_clock())
+            self._enter(self.before)
+            if self.state == 'up':
+                asyncio.ensure_future(self._step_clock())
         elif name == 'SHUTDOWN':
             self.exited = ' (it shut down: %s)' % data.get('reason', '?')
 
@@ -412,17 +415,20 @@ class Host:
 
     async def _introduce(self):
         try:
+            entropy = base64.b64encode(os.urandom(64)).decode()
             if self.fresh and not self.lab.anonymous:
-                await self.link.call('identity', identity=self.lab.identity(self),
-                                     entropy=base64.b64encode(os.urandom(64)).decode())
-            await self.link.call('clock', now=time.time())
+                await self.link.call('identity', identity=self.lab.identity(self), entropy=entropy)
+            await self.link.call('clock', now=time.time(), entropy=entropy)
         except LabError as e:
             if self.proc:
                 self.lab.log(str(e))
                 self.broken = str(e)
                 self._enter(self.state)
             return
-        self._enter('up')
+        if self.state == 'paused':
+            self.before = 'up'
+        else:
+            self._enter('up')
 
     def _watch(self, proc):
         """Notice the end of the process."""
@@ -466,10 +472,3 @@ class Host:
                 'cut': [net.network_name(n) for n in sorted(self.cut)],
                 'addresses': [net.addresses(self.number, n)[0].split('/')[0]
                               for n in range(self.lab.shape.nics)]}
-
-
-def _die_with_parent():
-    """In the child: the kernel kills it when the supervisor dies, however that happens."""
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        os._exit(1)

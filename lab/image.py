@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from . import archive, initrd
+from . import archive, initrd, process
 from .err import LabError
 from .place import SOURCE, Lock, cache_dir
 
@@ -36,7 +36,20 @@ MASKED = ('apt-daily.timer', 'apt-daily-upgrade.timer', 'dpkg-db-backup.timer', 
           'lvm2-monitor.service', 'ipmievd.service', 'systemd-ask-password-wall.path',
           'systemd-ask-password-console.path', 'systemd-pcrphase.service',
           'systemd-pcrphase-sysinit.service', 'run-rpc_pipefs.mount', 'systemd-networkd.service',
-          'openipmi.service', 'nvmf-autoconnect.service', 'getty@tty1.service')
+          'openipmi.service', 'nvmf-autoconnect.service', 'getty@tty1.service',
+          # What needs these modules asks the kernel for them; loading them all takes an emulated
+          # host five seconds.
+          'systemd-modules-load.service', 'modprobe@drm.service', 'modprobe@dm_mod.service',
+          'modprobe@loop.service', 'modprobe@fuse.service', 'modprobe@efi_pstore.service')
+# Modules that udev would load for the emulated processor; the portable versions of these ciphers do.
+BLACKLIST = ('aesni_intel', 'ghash_clmulni_intel', 'sha1_ssse3', 'sha256_ssse3', 'sha512_ssse3',
+             'crct10dif_pclmul', 'crc32_pclmul', 'serio_raw', 'evdev')
+
+# Programs that systemd runs at each boot to find disks and states that no host has.
+GENERATORS = ('systemd-cryptsetup-generator', 'systemd-debug-generator', 'systemd-gpt-auto-generator',
+              'systemd-hibernate-resume-generator', 'systemd-integritysetup-generator',
+              'systemd-rc-local-generator', 'systemd-run-generator',
+              'systemd-system-update-generator', 'systemd-veritysetup-generator')
 
 FILES = {
     'etc/hostname': 'lab\n',
@@ -58,7 +71,14 @@ FILES = {
     'etc/udev/rules.d/80-net-setup-link.rules': '# network cards keep the kernel\'s names\n',
     'etc/sysctl.d/lab.conf': 'kernel.printk = 4 4 1 7\nkernel.panic = -1\n'
                              'fs.inotify.max_user_instances = 1024\n',
-    'etc/modprobe.d/lab.conf': 'options kvm_amd nested=0\noptions nbd max_part=8\n',
+    'etc/modprobe.d/lab.conf': 'options kvm_amd nested=0\noptions nbd max_part=8\n'
+                               + ''.join('blacklist %s\n' % m for m in BLACKLIST),
+    # Devices that matter, not every virtual terminal and every ACPI object.
+    'etc/systemd/system/systemd-udev-trigger.service.d/lab.conf':
+        '[Service]\nExecStart=\n'
+        'ExecStart=-udevadm trigger --type=devices --action=add -s block -s net -s virtio '
+        '-s virtio-ports -s pci -s misc -s acpi -s input -s nvme -s scsi -s usb\n'
+        'ExecStart=-udevadm trigger --action=add -y ttyS0\n',
     'root/.profile': '[ -t 0 ] && resize >/dev/null 2>&1\nmesg n 2>/dev/null || true\n',
 }
 
@@ -142,6 +162,9 @@ def _make(folder, say):
     new = folder + '.new'
     shutil.rmtree(new, ignore_errors=True)
     os.mkdir(new)
+    for entry in os.scandir(cache_dir()):   # of a build that was killed; we hold the lock
+        if entry.name.startswith('build.') and entry.is_dir():
+            shutil.rmtree(entry.path, ignore_errors=True)
     work = tempfile.mkdtemp(prefix='build.', dir=cache_dir())
     started = time.monotonic()
     log = os.path.join(cache_dir(), 'build.log')
@@ -212,6 +235,11 @@ def _configure(root):
             os.unlink(path)
         with open(path, 'w') as f:
             f.write(text)
+    for level in '2345S':               # services of the old kind have no presets
+        folder = os.path.join(root, 'etc/rc%s.d' % level)
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            if name.startswith('S'):
+                os.unlink(os.path.join(folder, name))
     _run(['chroot', root, 'systemctl', 'preset-all'])
     _run(['chroot', root, 'systemctl', 'enable', 'serial-getty@ttyS0.service'])
     for unit in MASKED:
@@ -222,6 +250,15 @@ def _configure(root):
     _run(['chroot', root, 'systemctl', 'set-default', 'multi-user.target'])
     _run(['chroot', root, 'passwd', '-d', 'root'])
     _run(['chroot', root, 'ldconfig'])
+    # A host's number is its own: an empty one is filled at its first boot, a shared one never.
+    bus = os.path.join(root, 'var/lib/dbus/machine-id')
+    if os.path.lexists(bus):
+        os.unlink(bus)
+        os.symlink('/etc/machine-id', bus)
+    generators = os.path.join(root, 'etc/systemd/system-generators')
+    os.makedirs(generators, exist_ok=True)
+    for name in GENERATORS:
+        os.symlink('/dev/null', os.path.join(generators, name))
     # Compiling Python's modules here spares every host from doing it at its first start.
     _run(['chroot', root, 'python3', '-m', 'compileall', '-q', '/usr/lib/strata-lab'])
 
@@ -230,6 +267,7 @@ def _run(argv, log=None, env=None, data=None):
     """Run a build step; its last words are in the error when it fails."""
     with tempfile.TemporaryFile() as out:
         done = subprocess.run(argv, stdout=out, stderr=out, env=env, timeout=1800,
+                              preexec_fn=process.die_with_parent,
                               **({'input': data.encode()} if data is not None
                                  else {'stdin': subprocess.DEVNULL}))
         out.seek(0)

@@ -48,7 +48,7 @@ class Link:
         calls, self.calls = self.calls, {}
         for future in calls.values():
             if not future.done():
-                future.set_exception(LabError('%s: went away' % self.host, 255))
+                future.set_exception(LabError('%s: went away' % self.host, 125))
                 future.exception()
 
     def close(self):

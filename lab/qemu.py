@@ -58,7 +58,9 @@ def arguments(shape, image, name, uuid, fds):
     argv += ['-device', 'virtio-serial-pci,id=serial,bus=pcie.0,addr=2',
              '-device', 'virtserialport,chardev=agent,name=strata.lab,bus=serial.0,nr=1',
              '-device', 'virtio-rng-pci,bus=pcie.0,addr=3']
-    for i in range(PORTS):
+    # Last port first: QEMU's ACPI tables announce devices plugged at the same time port by port in
+    # the reverse order of creation, and disks are named in the order they are announced.
+    for i in reversed(range(PORTS)):
         argv += ['-device', 'pcie-root-port,id=port%d,bus=pcie.0,addr=%x.%x,chassis=%d,slot=%d%s'
                  % (i, 8 + i // 8, i % 8, i + 1, i + 1, '' if i % 8 else ',multifunction=on')]
     return argv + list(shape.qemu)

@@ -13,7 +13,7 @@ PORTS = 16                              # hot-pluggable slots: cards and disks t
 
 def parse_size(text, what):
     """'2G', '512M', or a plain number of MiB, in bytes."""
-    m = re.match(r'(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?\Z', text, re.I)
+    m = re.match(r'([0-9]+(?:\.[0-9]+)?)([KMGT]?)(?:i?B)?\Z', text, re.I)
     size = int(float(m.group(1)) * UNITS[m.group(2).upper()]) if m else 0
     if size <= 0:
         raise UsageError("%s '%s': a size such as 512M or 2G is wanted" % (what, text))
@@ -22,7 +22,7 @@ def parse_size(text, what):
 
 def parse_count(text, what, low, high):
     """A whole number within bounds."""
-    if not re.match(r'\d+\Z', text) or not low <= int(text) <= high:
+    if not re.match(r'[0-9]+\Z', text) or not low <= int(text) <= high:
         raise UsageError("%s '%s': a number from %d to %d is wanted" % (what, text, low, high))
     return int(text)
 
@@ -33,7 +33,7 @@ def parse_disks(text):
     if text in ('', '0'):
         return sizes
     for part in text.split(','):
-        m = re.match(r'(?:(\d+)x)?(.+)\Z', part)
+        m = re.match(r'(?:([0-9]+)x)?(.+)\Z', part)
         if not m:
             raise UsageError("--disks '%s': COUNTxSIZE is wanted, such as 2x4G" % text)
         count = parse_count(m.group(1) or '1', '--disks', 1, PORTS)

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 import uuid
@@ -45,6 +46,7 @@ class Lab:
         self.locks = []
         self.hosts = {}
         self.bmcs = {}
+        self.servers = []               # of forwarded ports
         self.ending = asyncio.Event()
         self.busy = asyncio.Lock()      # snapshot and restore one at a time
         self.outer = -1                 # the namespace we came from
@@ -193,6 +195,34 @@ class Lab:
         for n in range(self.shape.nics) if nic is None else [self.nic(nic)]:
             await host.set_cut(n, cut)
 
+    async def do_forward(self, say, host, port, listen=0):
+        """A TCP port of this machine's loopback that leads to a port of the host; its number."""
+        address = net.addresses(self.host(host).number, 0)[0].split('/')[0]
+        if not self.shape.nics:
+            raise LabError('forward a port: this lab has no network')
+
+        async def join(reader, writer):
+            try:
+                far_reader, far_writer = await asyncio.open_connection(address, port)
+            except OSError as e:
+                self.log('forward %s:%d: %s' % (host, port, e))
+                writer.close()
+                return
+            await asyncio.gather(_pour(reader, far_writer), _pour(far_reader, writer))
+
+        def open_port():
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(('127.0.0.1', listen))
+            except OSError as e:
+                raise LabError('forward 127.0.0.1:%d: %s' % (listen, e.strerror)) from None
+            return sock
+
+        sock = net.inside(self.outer, open_port)
+        self.servers.append(await asyncio.start_server(join, sock=sock))
+        return {'port': sock.getsockname()[1]}
+
     async def do_share(self, say, host, path, serial, where):
         """Plug a disk image in and mount it."""
         await self.host(host).share(path, serial, where)
@@ -310,7 +340,7 @@ class Lab:
 
         def on_frame(kind, payload):
             if kind is None:            # the host went away
-                text = json.dumps({'status': 255, 'error': '%s went away' % host.name})
+                text = json.dumps({'status': 125, 'error': '%s went away' % host.name})
                 kind, payload = wire.EXIT, text.encode()
             writer.write(wire.pack(kind, 0, payload))
             if kind == wire.EXIT:
@@ -359,6 +389,18 @@ class Lab:
                 console.type(data)
         finally:
             console.watchers.discard(watch)
+
+
+async def _pour(reader, writer):
+    """Bytes from one connection to another until either ends."""
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()
 
 
 async def _all(coroutines):

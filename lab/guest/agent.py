@@ -4,6 +4,7 @@ One process, one loop, one virtio-serial port.  Frames are described in wire.py.
 supervisor kills the commands of an earlier connection and starts afresh."""
 
 import base64
+import collections
 import fcntl
 import json
 import os
@@ -23,6 +24,10 @@ PORT = '/dev/virtio-ports/strata.lab'
 STATE = '/var/lib/strata-lab/identity.json'
 RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207
 CHUNK = wire.MAX_PAYLOAD
+PIPE = 256 * 1024
+# Modules that most tests want: a template has them loaded, a boot loads them when they are asked for.
+COMMON = ['tun', 'bridge', 'veth', 'vhost_net', 'vhost_vsock', 'overlay', 'loop', 'fuse', 'dm_mod',
+          'nf_tables', 'vxlan', '8021q']
 
 
 class Command:
@@ -67,6 +72,8 @@ class Command:
                     f.close()
         for fd in set(self.outs) | ({self.stdin} - {-1}):
             os.set_blocking(fd, False)
+            if not self.tty:
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE)
         self.pidfd = os.pidfd_open(self.proc.pid)
 
     def watch(self):
@@ -88,7 +95,8 @@ class Command:
         if fd == self.stdin and mask & selectors.EVENT_WRITE:
             self.feed()
         if fd in self.outs and mask & selectors.EVENT_READ:
-            self.pump(fd)
+            while self.window > 0 and self.agent.room() and self.pump(fd):
+                pass
 
     def pump(self, fd):
         """Send what the command has written; False when there is nothing more just now."""
@@ -109,7 +117,7 @@ class Command:
         """Give the command its input."""
         try:
             if self.input:
-                n = os.write(self.stdin, self.input[:65536])
+                n = os.write(self.stdin, self.input)
                 del self.input[:n]
                 self.agent.send(wire.CREDIT, self.stream, struct.pack('!I', n))
         except BlockingIOError:
@@ -155,9 +163,8 @@ class Command:
         self.kill(signal.SIGKILL)
         if self.status is None:
             self.proc.wait()
-        for fd in set(self.outs) | {self.stdin, self.pidfd} - {-1}:
-            if fd >= 0:
-                os.close(fd)
+        for fd in (set(self.outs) | {self.stdin, self.pidfd}) - {-1}:
+            os.close(fd)
 
 
 class Agent:
@@ -166,17 +173,20 @@ class Agent:
     def __init__(self, port):
         self.port = port
         self.parser = wire.Parser()
-        self.out = bytearray()
+        self.out = collections.deque()      # frames for the port
+        self.queued = 0                     # bytes in them
         self.commands = {}
         self.sel = selectors.DefaultSelector()
         self.watched = {}
 
     def room(self):
         """May more output be queued for the port?"""
-        return len(self.out) < 4 * CHUNK
+        return self.queued < 16 * CHUNK
 
     def send(self, kind, stream, payload=b''):
-        self.out += wire.pack(kind, stream, payload)
+        frame = wire.pack(kind, stream, payload)
+        self.out.append(frame)
+        self.queued += len(frame)
 
     def run(self):
         self.send(wire.READY, 0)            # "I have just started"
@@ -215,23 +225,31 @@ class Agent:
     def port_event(self, mask):
         if not mask & selectors.EVENT_READ:
             return
+        got = []                            # the driver hands out a page at a time
         try:
-            data = os.read(self.port, 65536)
+            while len(got) < 128:
+                data = os.read(self.port, 65536)
+                if not data:                # nobody at the other end: look again in a moment
+                    time.sleep(0.05)
+                    break
+                got.append(data)
         except BlockingIOError:
-            return
-        if not data:                        # nobody at the other end: look again in a moment
-            time.sleep(0.05)
-            return
-        for kind, stream, payload in self.parser.feed(data):
+            pass
+        for kind, stream, payload in self.parser.feed(b''.join(got)):
             self.frame(kind, stream, payload)
 
     def flush(self):
         while self.out:
+            frame = self.out[0]
             try:
-                n = os.write(self.port, self.out[:CHUNK])
+                n = os.write(self.port, frame)
             except BlockingIOError:
                 return
-            del self.out[:n]
+            self.queued -= n
+            if n == len(frame):
+                self.out.popleft()
+            else:
+                self.out[0] = frame[n:]
 
     def frame(self, kind, stream, payload):
         command = self.commands.get(stream)
@@ -240,6 +258,7 @@ class Agent:
                 old.close()
             self.commands.clear()
             self.out.clear()
+            self.queued = 0
             self.send(wire.READY, 0, payload)
         elif kind == wire.CALL:
             self.send(wire.REPLY, stream, json.dumps(call(json.loads(payload))).encode())
@@ -280,18 +299,26 @@ def call(request):
         return {'error': '%s: %s' % (type(e).__name__, e)}
 
 
-def set_clock(now):
-    """The host slept in a snapshot: step its clock to `now` (seconds since the epoch)."""
+def set_clock(now, entropy=None):
+    """The host slept: step its clock to `now` (seconds since the epoch).  `entropy` (base64): it may be
+    awake a second time since the same snapshot, and must not draw the same random numbers again."""
     time.clock_settime(time.CLOCK_REALTIME, now)
+    if entropy:
+        stir(entropy)
+
+
+def stir(entropy):
+    """New bytes for the kernel's random numbers, used from now on."""
+    raw = base64.b64decode(entropy)
+    with open('/dev/urandom', 'wb', buffering=0) as f:
+        fcntl.ioctl(f, RNDADDENTROPY, struct.pack('ii', len(raw) * 8, len(raw)) + raw)
+        fcntl.ioctl(f, RNDRESEEDCRNG)
 
 
 def set_identity(identity, entropy):
     """Become host `identity['name']`: see supervisor.py for the fields.  Kept on disk, so that a
     reboot finds it.  `entropy` (base64) keeps clones of one template from drawing equal numbers."""
-    raw = base64.b64decode(entropy)
-    with open('/dev/urandom', 'wb', buffering=0) as f:
-        fcntl.ioctl(f, RNDADDENTROPY, struct.pack('ii', len(raw) * 8, len(raw)) + raw)
-        fcntl.ioctl(f, RNDRESEEDCRNG)
+    stir(entropy)
     kept = {k: v for k, v in identity.items() if k != 'boot_id'}    # the next boot has its own
     write(STATE, json.dumps(kept))
     apply(identity)
@@ -380,6 +407,7 @@ def attach(serial, where):
 def settle():
     """Before a template is taken: the system is up, the disk is written, the caches are empty."""
     subprocess.run(['systemctl', 'is-system-running', '--wait'], stdout=subprocess.DEVNULL)
+    subprocess.run(['modprobe', '-qa'] + COMMON)
     subprocess.run(['udevadm', 'settle'])
     os.sync()
     write('/proc/sys/vm/drop_caches', '3')
