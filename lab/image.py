@@ -43,7 +43,7 @@ MASKED = ('apt-daily.timer', 'apt-daily-upgrade.timer', 'dpkg-db-backup.timer', 
           'modprobe@loop.service', 'modprobe@fuse.service', 'modprobe@efi_pstore.service')
 # Modules that udev would load for the emulated processor; the portable versions of these ciphers do.
 BLACKLIST = ('aesni_intel', 'ghash_clmulni_intel', 'sha1_ssse3', 'sha256_ssse3', 'sha512_ssse3',
-             'crct10dif_pclmul', 'crc32_pclmul', 'serio_raw', 'evdev')
+             'crct10dif_pclmul', 'crc32_pclmul', 'serio_raw')
 
 # Programs that systemd runs at each boot to find disks and states that no host has.
 GENERATORS = ('systemd-cryptsetup-generator', 'systemd-debug-generator', 'systemd-gpt-auto-generator',
