@@ -17,19 +17,19 @@
 #define MEM_SIZE  (2u << 20)
 #define PML4_ADDR 0x1000
 #define PDPT_ADDR 0x2000
-#define PD_ADDR   0x3000
+#define PD_ADDR	  0x3000
 #define CODE_ADDR 0x4000
 
 /* rax: iterations left, rbx: iterations made.  At the end rbx goes to rcx with its upper half
  * set from a 64-bit immediate, which nothing but 64-bit code can do. */
 static const uint8_t code[] = {
-	0x31, 0xdb,                                                 /* xor ebx, ebx */
-	0x48, 0xff, 0xc3,                                           /* 1: inc rbx */
-	0x48, 0xff, 0xc8,                                           /* dec rax */
-	0x75, 0xf8,                                                 /* jnz 1b */
-	0x48, 0xb9, 0, 0, 0, 0, 0xef, 0xbe, 0xad, 0xde,             /* mov rcx, 0xdeadbeef00000000 */
-	0x48, 0x01, 0xd9,                                           /* add rcx, rbx */
-	0xf4,                                                       /* hlt */
+	0x31, 0xdb,					   /* xor ebx, ebx */
+	0x48, 0xff, 0xc3,				   /* 1: inc rbx */
+	0x48, 0xff, 0xc8,				   /* dec rax */
+	0x75, 0xf8,					   /* jnz 1b */
+	0x48, 0xb9, 0,	  0, 0, 0, 0xef, 0xbe, 0xad, 0xde, /* mov rcx, 0xdeadbeef00000000 */
+	0x48, 0x01, 0xd9,				   /* add rcx, rbx */
+	0xf4,						   /* hlt */
 };
 
 static void put_entry(uint8_t *mem, uint32_t at, uint64_t entry)
@@ -63,7 +63,7 @@ int main(int argc, char **argv)
 		err(1, "mmap");
 	put_entry(mem, PML4_ADDR, PDPT_ADDR | 3);
 	put_entry(mem, PDPT_ADDR, PD_ADDR | 3);
-	put_entry(mem, PD_ADDR, 0x83);                              /* one 2 MiB page */
+	put_entry(mem, PD_ADDR, 0x83); /* one 2 MiB page */
 	memcpy(mem + CODE_ADDR, code, sizeof(code));
 	region.userspace_addr = (uintptr_t)mem;
 	if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) < 0)
@@ -84,10 +84,10 @@ int main(int argc, char **argv)
 	seg.l = 1;
 	seg.selector = 8;
 	sregs.cs = seg;
-	sregs.cr0 = 0x80000031;                                     /* PG NE ET PE */
+	sregs.cr0 = 0x80000031; /* PG NE ET PE */
 	sregs.cr3 = PML4_ADDR;
-	sregs.cr4 = 0x20;                                           /* PAE */
-	sregs.efer = 0x500;                                         /* LMA LME */
+	sregs.cr4 = 0x20;   /* PAE */
+	sregs.efer = 0x500; /* LMA LME */
 	if (ioctl(cpu, KVM_SET_SREGS, &sregs) < 0 || ioctl(cpu, KVM_SET_REGS, &regs) < 0)
 		err(1, "vCPU registers");
 	clock_gettime(CLOCK_MONOTONIC, &t0);
