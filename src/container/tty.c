@@ -129,6 +129,9 @@ int tty_wait(pid_t pid, int pidfd, int master, struct err **e)
 		cfmakeraw(&raw);
 		is_raw = tcsetattr(0, TCSANOW, &raw) == 0;
 	}
+	/* It may have ended before the signals were blocked; and a process that is already dead need not have a pidfd. */
+	if (waitpid(pid, &status, WNOHANG) == pid)
+		code = exit_code(status);
 	while (code < 0) {
 		struct pollfd p[4] = { { .fd = pidfd, .events = POLLIN },
 				       { .fd = sfd, .events = POLLIN },
@@ -145,15 +148,18 @@ int tty_wait(pid_t pid, int pidfd, int master, struct err **e)
 			struct signalfd_siginfo si;
 
 			while (read(sfd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
-				if (si.ssi_signo == SIGCHLD)
+				if (si.ssi_signo == SIGCHLD) {
+					if (code < 0 && waitpid(pid, &status, WNOHANG) == pid)
+						code = exit_code(status);
 					continue;
+				}
 				if (si.ssi_signo == SIGWINCH && master >= 0)
 					copy_size(0, master);
 				else
 					sys_pidfd_send_signal(pidfd, (int)si.ssi_signo);
 			}
 		}
-		if (p[0].revents) {
+		if (code < 0 && p[0].revents) {
 			while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 				;
 			code = exit_code(status);
