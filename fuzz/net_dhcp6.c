@@ -5,11 +5,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct ipaddr a[8] = { { .family = AF_INET6 } };
+	static const uint8_t server[10] = { 0, 3, 0, 1, 2 };
 	uint8_t out[1024];
 	struct dhcp6_msg q;
 	struct dhcp6_reply r = { .type = DHCP6_REPLY,
-				 .server = out,
-				 .server_len = 10,
+				 .server = server,
+				 .server_len = sizeof(server),
 				 .addrs = a,
 				 .n_addrs = 8,
 				 .status = 0,
