@@ -96,12 +96,13 @@ int ref_parse(const char *s, struct image_ref *ret, struct err **e)
 	struct image_ref r = { 0 };
 	char work[REF_MAX], *at, *colon, *slash, *name = work;
 	size_t n = strlen(s);
+	bool library;
 
 	if (n == 0)
 		return err_set(e, EINVAL, "image.reference", "an image reference is empty");
-	if (n >= sizeof(work) - 32) /* room for "docker.io/library/" and ":latest" */
+	if (n >= sizeof(work))
 		return err_set(e, EINVAL, "image.reference",
-			       "image reference longer than %d characters", REF_MAX - 33);
+			       "image reference longer than %d characters", REF_MAX - 1);
 	memcpy(work, s, n + 1);
 	at = strchr(work, '@');
 	if (at) {
@@ -137,7 +138,8 @@ int ref_parse(const char *s, struct image_ref *ret, struct err **e)
 	}
 	if (!r.domain[0] || streq(r.domain, "index.docker.io"))
 		strncpy(r.domain, "docker.io", sizeof(r.domain)); /* and zeros behind it */
-	if (strlen(name) + strlen("library/") >= sizeof(r.path))
+	library = streq(r.domain, "docker.io") && !strchr(name, '/');
+	if (strlen(name) + (library ? strlen("library/") : 0) >= sizeof(r.path))
 		return err_set(e, EINVAL, "image.reference",
 			       "image reference '%s': the name is too long", s);
 	if (!path_valid(name))
@@ -149,16 +151,23 @@ int ref_parse(const char *s, struct image_ref *ret, struct err **e)
 	if (strlen(name) == 64 && strspn(name, "0123456789abcdef") == 64)
 		return err_set(e, EINVAL, "image.reference",
 			       "image reference '%s' looks like an image id", s);
-	if (streq(r.domain, "docker.io") && !strchr(name, '/'))
+	if (library)
 		strcpy(r.path, "library/");
 	strcat(r.path, name);
 	if (!r.tag[0] && digest_empty(&r.digest))
 		strcpy(r.tag, "latest");
+	/* what was left out counts too: the full form must be readable again */
+	if (strlen(r.domain) + strlen(r.path) + strlen(r.tag) + strlen(r.digest.s) +
+		    strlen("/:@") >=
+	    REF_MAX)
+		return err_set(e, EINVAL, "image.reference",
+			       "image reference '%s' in full is longer than %d characters", s,
+			       REF_MAX - 1);
 	*ret = r;
 	return 0;
 }
 
-/* Into REF_MAX bytes.  "docker.io/library/" may be new since ref_parse(); the rest was that short. */
+/* Into REF_MAX bytes, which what ref_parse() took fits in. */
 static char *join(char *buf, const char *const *parts)
 {
 	size_t len = 0;

@@ -75,6 +75,31 @@ static void refuses(void **state)
 	}
 }
 
+/* A short name is longer in full: the limits hold for the full form, else it would not read back. */
+static void limits(void **state)
+{
+	char s[REF_MAX + 1], full[REF_MAX], a_512[513];
+	struct image_ref r, again;
+
+	memset(a_512, 'a', 512);
+	a_512[512] = '\0';
+
+	for (size_t path = 1; path < 256; path++) {
+		for (size_t tag = 1; tag <= 128; tag++) {
+			snprintf(s, sizeof(s), "%.*s:%.*s@sha512:%.*s", (int)path, a_512, (int)tag,
+				 a_512, 128, a_512);
+			if (ref_parse(s, &r, NULL) < 0)
+				continue;
+			assert_int_equal(ref_parse(ref_format(&r, full), &again, NULL), 0);
+			assert_memory_equal(&r, &again, sizeof(r));
+		}
+	}
+	snprintf(s, sizeof(s), "%.*s", 247, a_512);
+	assert_int_equal(ref_parse(s, &r, NULL), 0);
+	snprintf(s, sizeof(s), "%.*s", 248, a_512);
+	assert_int_equal(ref_parse(s, &r, NULL), -EINVAL);
+}
+
 static void digests(void **state)
 {
 	struct digest d;
@@ -108,10 +133,8 @@ static void loopback(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(accepts),
-		cmocka_unit_test(refuses),
-		cmocka_unit_test(digests),
-		cmocka_unit_test(loopback),
+		cmocka_unit_test(accepts), cmocka_unit_test(refuses),  cmocka_unit_test(limits),
+		cmocka_unit_test(digests), cmocka_unit_test(loopback),
 	};
 
 	return cmocka_run_group_tests_name("ref", tests, NULL, NULL);
