@@ -31,8 +31,8 @@ struct store_change {
 /* path: the database file; its folder exists.  A damaged file is refused ("db.corrupt"), never mended silently. */
 int store_open_sqlite(const char *path, struct store **ret, struct err **e);
 int store_open_mem(struct store **ret, struct err **e);
-void store_close(struct store *s); /* NULL: no effect */
-DEFINE_CLEANUP(struct store *, store_close);
+void store_free(struct store *s); /* NULL: no effect */
+DEFINE_CLEANUP(struct store *, store_free);
 
 /* Every record, in no order; the callback's strings live until it returns.  A negative return ends the walk. */
 typedef int store_each_fn(void *arg, const struct store_record *r, struct err **e);

@@ -223,7 +223,7 @@ int inventory_open(struct store *store, struct loop *loop, struct inventory **re
 	int r;
 
 	if (!inv) {
-		store_close(store);
+		store_free(store);
 		return err_sys(e, ENOMEM, "inventory");
 	}
 	inv->store = store;
@@ -263,7 +263,7 @@ void inventory_close(struct inventory *inv)
 	}
 	hmap_done(&inv->by_id);
 	hmap_done(&inv->by_name);
-	store_close(inv->store);
+	store_free(inv->store);
 	free(inv);
 }
 

@@ -19,7 +19,7 @@ int store_backup(struct store *s, const char *path, struct err **e)
 	return s->ops->backup(s, path, e);
 }
 
-void store_close(struct store *s)
+void store_free(struct store *s)
 {
 	if (s)
 		s->ops->close(s);

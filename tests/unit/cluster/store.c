@@ -21,7 +21,7 @@ static int setup_sqlite(void **state)
 
 static int teardown(void **state)
 {
-	store_close(*state);
+	store_free(*state);
 	if (dir[0]) {
 		unlink(path);
 		assert_int_equal(rmdir(dir), 0);
@@ -109,7 +109,7 @@ static void sqlite_keeps_what_was_applied(void **state)
 	char names[64] = "";
 
 	assert_int_equal(apply1(*state, (struct store_change)PUT("1", "p", "a", 1, 0), NULL), 0);
-	store_close(*state);
+	store_free(*state);
 	assert_int_equal(store_open_sqlite(path, (struct store **)state, NULL), 0);
 	assert_int_equal(store_load(*state, add_name, names, NULL), 0);
 	assert_string_equal(names, "p/a");
