@@ -287,4 +287,9 @@ enum disk_repair { DISK_REPAIR_NONE, DISK_REPAIR_LEAKS, DISK_REPAIR_ALL };
 /* -ENOTSUP: the format has nothing to check. */
 int disk_check(struct disk *d, enum disk_repair repair, struct disk_check *ret, struct err **e);
 
+/* ---- jobs, and volumes with trees of snapshots ---- */
+
+#include "storage/job.h"
+#include "storage/volume.h"
+
 #endif
