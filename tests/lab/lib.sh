@@ -1,19 +1,23 @@
 # Virtual hosts for a test.  Source after tests/lib.sh; `lab` is then a command.
-#   lab_up N [option…]      a lab for this test alone, gone when the test ends
+#   lab_inside [option…]    the rest of this script runs in a fresh virtual host of its own kernel, as root, with build/bin in
+#                           the PATH and tests/ at $SOURCE/tests; its TAP comes out here
 #   lab_use N [option…]     a lab that tests of one `meson test` share: each finds its hosts as freshly booted
-# Both skip the test where no lab can be, and fail it when the lab does not start.  Options are those of `lab up`.
+#   lab_up N [option…]      a lab for this test alone, gone when the test ends
+# All skip the test where no lab can be, and fail it when the lab does not start.  Options are those of `lab up`.
+# The first lab_use of a run takes some 5 s, each later one with the same options 1 to 2 s.
 export PATH="$SOURCE/lab:$PATH"
 
 lab_possible() {
 	requires root cmd:qemu-system-x86_64 cmd:qemu-img cmd:mmdebstrap cmd:mke2fs cmd:ip file:/dev/net/tun
 }
 
-lab_start() {
-	timeout 900 lab up "$@" >"$T/.lab" 2>&1 && return
-	echo "Bail out! the lab did not start"
+lab_fail() { # what failed; its output is in $T/.lab
+	echo "Bail out! $1"
 	diag <"$T/.lab"
 	exit 1
 }
+
+lab_start() { timeout 1200 lab up "$@" >"$T/.lab" 2>&1 || lab_fail "the lab did not start"; }
 
 lab_up() {
 	lab_possible
@@ -23,22 +27,47 @@ lab_up() {
 	lab_start "$@" --owner $$
 }
 
-lab_use() {
-	local key
-	lab_possible
-	key=$(printf '%s ' "$@" | cksum | cut -d' ' -f1)
-	unset LAB_DIR
-	export LAB_NAME=test-$PPID-$key
-	exec 8>"/tmp/$LAB_NAME.lock"
-	at_exit "rm -f /tmp/$LAB_NAME.lock"
-	flock 8
-	if ! timeout 100 lab restore clean >/dev/null 2>&1; then
-		timeout 60 lab down >/dev/null 2>&1
-		lab_start "$@" --owner $PPID
-		timeout 100 lab snapshot clean >/dev/null 2>&1
-	fi
-	at_exit 'exec 8>&-'
+# What hosts of lab_use find at /mnt/strata: bin/ (build/bin, links followed) and tests/, read-only.
+lab_kit() {
+	mkdir "$T/.kit"
+	cp -rL "$BUILD/bin" "$T/.kit/bin" && cp -r "$SOURCE/tests" "$T/.kit/tests"
 }
 
-# in_host H 'script': a line of shell in a host, at most a minute
-in_host() { lab exec -n --timeout 60 "$1" -- bash -c "$2"; }
+lab_use() {
+	local count=$1 stamp host hosts=
+	lab_possible
+	unset LAB_DIR
+	export LAB_NAME
+	# The lab ends with the process that started this test: meson, or a person's shell.
+	LAB_NAME=test-$PPID-$(printf '%s ' "$@" | cksum | cut -d' ' -f1)
+	exec 8>"/tmp/$LAB_NAME.lock"
+	at_exit "rm -f /tmp/$LAB_NAME.lock"
+	timeout 1200 flock 8 || { echo "Bail out! $LAB_NAME is in use"; exit 1; }
+	# Another build since the lab started: start it again, with that one inside.
+	stamp=clean-$(find -L "$BUILD/bin" "$SOURCE/tests" -type f -printf '%p %s %T@\n' | sort | cksum | cut -d' ' -f1)
+	timeout 200 lab restore "$stamp" >"$T/.lab" 2>&1 && return
+	lab down >>"$T/.lab" 2>&1
+	lab_start "$@" --owner $PPID
+	lab_kit >"$T/.lab" 2>&1 || lab_fail "what the hosts shall have inside could not be put together"
+	for ((host = 1; host <= count; host++)); do hosts+=${hosts:+,}h$host; done
+	timeout 200 lab share "$hosts" "$T/.kit" /mnt/strata >"$T/.lab" 2>&1 || lab_fail "the hosts did not take the folder"
+	timeout 200 lab snapshot "$stamp" >"$T/.lab" 2>&1 || lab_fail "the hosts could not be saved"
+}
+
+lab_inside() {
+	[ -z "${LAB_HOST:-}" ] || return 0
+	local me
+	me=$(realpath "$0")
+	case $me in
+	"$SOURCE"/tests/*) ;;
+	*) echo "Bail out! lab_inside: $me is not below $SOURCE/tests"; exit 1 ;;
+	esac
+	lab_use 1 "$@"
+	lab exec -n --timeout "${LAB_TIMEOUT:-300}" h1 -- env LAB_HOST=h1 SOURCE=/mnt/strata BUILD=/mnt/strata \
+		PATH=/mnt/strata/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		${STRATA_LONG:+STRATA_LONG=1} bash "/mnt/strata/tests/${me#"$SOURCE"/tests/}"
+	exit $?
+}
+
+# in_host H 'script': a line of shell in a host, at most LAB_TIMEOUT seconds (300)
+in_host() { lab exec -n --timeout "${LAB_TIMEOUT:-300}" "$1" -- bash -c "$2"; }
