@@ -4,6 +4,8 @@
 
 #include "base/types.h"
 
+struct tm;
+
 struct clock {
 	nsec_t (*now)(const struct clock *c); /* monotonic */
 	bool virtual_time; /* true: only clock_advance() moves it; an idle loop jumps to its next timer */
@@ -26,6 +28,12 @@ static inline nsec_t now_mono(void)
 }
 /* Wall clock, nanoseconds since 1970 UTC; for people and ids, never for durations. */
 nsec_t now_real(void);
+
+/* The calendar in UTC, proleptic Gregorian: days from 1 January 1970 to a date (month 1 to 12), and a time's date
+ * (tm_year is clamped to an int, tm_isdst 0).  The C library's gmtime, timegm and strftime open the time zone's file,
+ * which a thread under a system call filter may not. */
+int64_t utc_days(int64_t year, int month, int day);
+void utc_date(int64_t seconds, struct tm *tm);
 
 /* RFC 3339 in UTC with milliseconds, "2026-11-21T03:15:00.123Z"; buf gets at least 32 bytes; returns buf. */
 char *format_time(nsec_t real, char *buf, size_t len);

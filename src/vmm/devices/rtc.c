@@ -80,35 +80,11 @@ static int plain_hour(const struct rtc *s, uint8_t v)
 	return v & 0x80 ? h + 12 : h;
 }
 
-/* The C library's gmtime and timegm read the time zone's file, which a filtered thread may not; the calendar is
- * little enough: days since 1970 from a date and back, in 400-year eras that begin on 1 March. */
-static int64_t days_of(int64_t year, int month, int day)
-{
-	int64_t y = month <= 2 ? year - 1 : year, era = (y >= 0 ? y : y - 399) / 400;
-	int64_t in_era = y - era * 400,
-		of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-
-	return era * 146097 + in_era * 365 + in_era / 4 - in_era / 100 + of_year - 719468;
-}
-
 static void guest_time(const struct rtc *s, struct tm *tm)
 {
-	int64_t t = (int64_t)((uint64_t)(now_real() / NSEC_PER_SEC) + s->offset);
-	int64_t days = t / 86400 - (t % 86400 < 0), left = t - days * 86400;
-	int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097,
-		of_era = z - era * 146097;
-	int64_t y = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
-	int64_t of_year = of_era - (365 * y + y / 4 - y / 100), m = (5 * of_year + 2) / 153;
-
-	tm->tm_sec = (int)(left % 60);
-	tm->tm_min = (int)(left / 60 % 60);
-	tm->tm_hour = (int)(left / 3600);
-	tm->tm_wday = (int)(((days + 4) % 7 + 7) % 7); /* 1 January 1970 was a Thursday */
-	tm->tm_mday = (int)(of_year - (153 * m + 2) / 5 + 1);
-	tm->tm_mon = (int)(m < 10 ? m + 2 : m - 10);
+	utc_date((int64_t)((uint64_t)(now_real() / NSEC_PER_SEC) + s->offset), tm);
 	/* A guest can set any offset; the registers have room for two digits of century. */
-	tm->tm_year =
-		(int)CLAMP(y + era * 400 + (tm->tm_mon <= 1) - 1900, (int64_t)-1900, (int64_t)8099);
+	tm->tm_year = CLAMP(tm->tm_year, -1900, 8099);
 }
 
 static uint8_t time_register(const struct rtc *s, unsigned int i)
@@ -148,7 +124,7 @@ static bool is_time(unsigned int i)
 static void set_time(struct rtc *s)
 {
 	int64_t year = 100 * plain(s, s->cmos[CENTURY]) + plain(s, s->cmos[9]);
-	int64_t days = days_of(year, CLAMP(plain(s, s->cmos[8]), 1, 12), plain(s, s->cmos[7]));
+	int64_t days = utc_days(year, CLAMP(plain(s, s->cmos[8]), 1, 12), plain(s, s->cmos[7]));
 	int64_t t = days * 86400 + plain_hour(s, s->cmos[4]) * 3600 + plain(s, s->cmos[2]) * 60 +
 		    plain(s, s->cmos[0]);
 

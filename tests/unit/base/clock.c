@@ -1,6 +1,7 @@
 /* Clocks and RFC 3339 times. */
 #include "unit.h"
 #include <errno.h>
+#include <time.h>
 #include "base/clock.h"
 
 static void virtual_time_moves_only_by_hand(void **state)
@@ -54,12 +55,41 @@ static void bad_times_are_refused(void **state)
 		assert_int_equal(parse_time(bad[i], &t), -EINVAL);
 }
 
+static void the_calendar_is_the_c_library_s(void **state)
+{
+	uint64_t x = 88172645463325252;
+
+	for (int i = 0; i < 20000; i++) {
+		int64_t t;
+		struct tm ours, theirs = { 0 };
+
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		t = (int64_t)x >> (i % 24 + 12); /* up to 71 million years around 1970 */
+		if (!gmtime_r(&(time_t){ t }, &theirs))
+			continue;
+		utc_date(t, &ours);
+		assert_int_equal(ours.tm_year, theirs.tm_year);
+		assert_int_equal(ours.tm_mon, theirs.tm_mon);
+		assert_int_equal(ours.tm_mday, theirs.tm_mday);
+		assert_int_equal(ours.tm_hour, theirs.tm_hour);
+		assert_int_equal(ours.tm_min, theirs.tm_min);
+		assert_int_equal(ours.tm_sec, theirs.tm_sec);
+		assert_int_equal(ours.tm_wday, theirs.tm_wday);
+		assert_int_equal(ours.tm_yday, theirs.tm_yday);
+		assert_true(utc_days(ours.tm_year + 1900L, ours.tm_mon + 1, ours.tm_mday) ==
+			    t / 86400 - (t % 86400 < 0));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(virtual_time_moves_only_by_hand),
 		cmocka_unit_test(monotonic_does_not_go_back),
 		cmocka_unit_test(times_round_trip),
+		cmocka_unit_test(the_calendar_is_the_c_library_s),
 		cmocka_unit_test(bad_times_are_refused),
 	};
 
