@@ -160,10 +160,8 @@ char *cli_path(const struct cli *cli, const char *collection, const char *ref, c
 	}
 	if (verb)
 		buf_addf(&b, "/%s", verb);
-	buf_adds(&b, "?project=");
-	rest_escape(&b, cli->common->project);
-	if (query)
-		buf_addf(&b, "&%s", query);
+	if (query && *query)
+		buf_addf(&b, "?%s", query);
 	return buf_take(&b);
 }
 

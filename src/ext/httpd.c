@@ -3,7 +3,7 @@
  * The library runs in external mode: its epoll fd is a watch of our loop.  A kept request is a suspended
  * connection; the answer resumes it, and the access handler queues it when it is called again.
  *
- * Life of a request: made at the first call of on_access(), freed in on_completed() or, when it was upgraded or
+ * Life of a request: made in on_uri(), freed in on_completed() or, when it was upgraded or
  * streams, when that ends. */
 #include "ext/httpd.h"
 
@@ -37,6 +37,7 @@ struct httpd_req {
 	struct httpd *h;
 	struct MHD_Connection *c;
 	char *method, *path;
+	char *raw, *raw_query; /* one allocation */
 	struct buf body;
 	int (*sink)(struct httpd_req *r, const void *data, size_t len, void *arg);
 	void *sink_arg;
@@ -318,6 +319,7 @@ static void req_free(struct httpd_req *r)
 	buf_done(&r->body);
 	free(r->method);
 	free(r->path);
+	free(r->raw);
 	free(r);
 }
 
@@ -329,28 +331,32 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **req_cls,
 	*req_cls = NULL;
 }
 
-static struct httpd_req *req_new(struct httpd *h, struct MHD_Connection *c, const char *url,
-				 const char *method)
+/* A request's first line is there: the request begins.  NULL: out of memory, on_access() drops it. */
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *c)
 {
 	struct httpd_req *r = calloc(1, sizeof(*r));
+	struct httpd *h = cls;
 
 	if (!r)
 		return NULL;
 	r->h = h;
 	r->c = c;
 	list_add_tail(&h->reqs, &r->node);
-	r->method = strdup(method);
-	r->path = strdup(url);
-	if (r->method && r->path)
-		return r;
-	req_free(r);
-	return NULL;
+	r->raw = strdup(uri);
+	if (!r->raw) {
+		req_free(r);
+		return NULL;
+	}
+	r->raw_query = strchrnul(r->raw, '?');
+	if (*r->raw_query)
+		*r->raw_query++ = '\0';
+	return r;
 }
 
 static void take_body(struct httpd_req *r, const char *data, size_t len)
 {
 	static const char too_large[] =
-		"{\"error\":{\"id\":\"http.too_large\",\"message\":\"request body too large\"}}\n";
+		"{\"error\":{\"id\":\"request.too_large\",\"message\":\"the body is larger than the daemon accepts\"}}\n";
 
 	if (r->answer)
 		return; /* refused already; the rest is read and dropped */
@@ -371,15 +377,14 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *c, const char
 	struct httpd *h = cls;
 	struct httpd_req *r = *req_cls;
 
-	if (h->stopping)
+	if (h->stopping || !r)
 		return MHD_NO;
-	if (!r) {
-		r = *req_cls = req_new(h, c, url, method);
-		if (!r)
-			return MHD_NO;
-	}
 	if (!r->head_done) {
 		r->head_done = true;
+		r->method = strdup(method);
+		r->path = strdup(url);
+		if (!r->method || !r->path)
+			return MHD_NO;
 		if (h->cfg.head)
 			h->cfg.head(r, h->cfg.arg);
 		/* an answer now, before the body is read, makes the library close the connection afterwards */
@@ -415,6 +420,16 @@ const char *httpd_method(const struct httpd_req *r)
 const char *httpd_path(const struct httpd_req *r)
 {
 	return r->path;
+}
+
+const char *httpd_raw_path(const struct httpd_req *r)
+{
+	return r->raw;
+}
+
+const char *httpd_raw_query(const struct httpd_req *r)
+{
+	return r->raw_query;
 }
 
 static enum MHD_Result find_query(void *cls, enum MHD_ValueKind kind, const char *key,
@@ -577,8 +592,8 @@ int httpd_start(const struct httpd_cfg *cfg, struct httpd **ret, struct err **e)
 	}
 	h->d = MHD_start_daemon(flags, 0, NULL, NULL, on_access, h, MHD_OPTION_EXTERNAL_LOGGER,
 				ignore_log, NULL, MHD_OPTION_LISTEN_SOCKET, cfg->listen_fd,
-				MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-				MHD_OPTION_CONNECTION_LIMIT, cfg->max_connections,
+				MHD_OPTION_URI_LOG_CALLBACK, on_uri, h, MHD_OPTION_NOTIFY_COMPLETED,
+				on_completed, h, MHD_OPTION_CONNECTION_LIMIT, cfg->max_connections,
 				MHD_OPTION_CONNECTION_TIMEOUT, cfg->idle_seconds,
 				MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 				(size_t)32 * 1024, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);

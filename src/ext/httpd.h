@@ -43,6 +43,9 @@ DEFINE_CLEANUP(struct httpd *, httpd_stop);
 /* -- reading; borrowed, valid until the answer -- */
 const char *httpd_method(const struct httpd_req *r);
 const char *httpd_path(const struct httpd_req *r); /* percent-decoded, without the query */
+/* As they came, percent-encoded; the query without its "?", "" when there is none. */
+const char *httpd_raw_path(const struct httpd_req *r);
+const char *httpd_raw_query(const struct httpd_req *r);
 const char *httpd_query(struct httpd_req *r,
 			const char *name); /* decoded; NULL: not given; "" : no value */
 const char *httpd_header(struct httpd_req *r, const char *name); /* NULL: not given */

@@ -12,6 +12,7 @@
 #define GEN_COMMAND_H
 
 #include "gen/object.h"
+#include "gen/route.h"
 
 enum gen_syntax {
 	GEN_SYNTAX_VALUE,
@@ -58,11 +59,26 @@ struct gen_example {
 struct gen_command {
 	const char *name, *usage, *help, *text; /* text: NULL or a paragraph */
 	const struct gen_type *type;		/* of the object; NULL: none */
+	const struct gen_route *route;		/* what it calls; NULL: it is written by hand */
+	int hand;				/* enum cli_hand */
 	const struct gen_flag_group *groups;
 	const struct gen_operand *operands;
 	const struct gen_example *examples;
 	const struct gen_command *commands;
 	unsigned int n_groups, n_operands, n_examples, n_commands;
+};
+
+/* How tables show objects of a type. */
+struct gen_column {
+	const char *name; /* heading */
+	const char *path; /* "spec.cpu.count"; through lists: of every element */
+	enum gen_kind kind;
+	bool wide; /* only in wide tables */
+};
+struct gen_columns {
+	const struct gen_type *type;
+	const struct gen_column *v;
+	unsigned int n;
 };
 
 struct gen_arg {

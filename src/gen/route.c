@@ -26,6 +26,13 @@ const char *gen_method_name(enum gen_method m)
 	return method_names[m];
 }
 
+const char *gen_role_name(enum gen_role r)
+{
+	static const char *const names[] = { "none", "viewer", "operator", "admin" };
+
+	return names[r];
+}
+
 struct walk {
 	enum gen_method method;
 	unsigned int allowed;

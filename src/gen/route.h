@@ -59,5 +59,6 @@ int gen_route_find(enum gen_method method, const char *path, struct gen_route_ma
 /* -EINVAL: none of ours (HEAD is the server's to treat as GET). */
 int gen_method_parse(const char *name, enum gen_method *ret);
 const char *gen_method_name(enum gen_method m);
+const char *gen_role_name(enum gen_role r);
 
 #endif

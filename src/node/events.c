@@ -16,7 +16,9 @@
 
 struct kept {
 	uint64_t number;
-	char *type, *project, *text;
+	nsec_t time;
+	char *type, *project, *object_name, *text;
+	char object_id[UUID_TEXT]; /* "": of no object */
 };
 
 struct events {
@@ -82,7 +84,7 @@ static void write_log(struct events *ev, const char *text)
 
 /* -- making --------------------------------------------------------------------------------------- */
 
-static struct json *object_json(const struct object *o)
+static struct json *ref_json(const struct object *o)
 {
 	struct json *j = json_new_obj();
 
@@ -94,19 +96,19 @@ static struct json *object_json(const struct object *o)
 	return j;
 }
 
-static char *event_text(uint64_t number, const char *type, const struct object *o,
+static char *event_text(uint64_t number, nsec_t time, const char *type, const struct object *o,
 			const char *actor, struct json *data)
 {
 	_cleanup_(json_freep) struct json *j = json_new_obj();
 	char now[32];
-	int r = json_set(j, "number", json_new_int((int64_t)number));
+	int r = json_set(j, "sequence", json_new_int((int64_t)number));
 
-	r = json_set(j, "time", json_new_str(format_time(now_real(), now, sizeof(now)))) ?: r;
+	r = json_set(j, "time", json_new_str(format_time(time, now, sizeof(now)))) ?: r;
 	r = json_set(j, "type", json_new_str(type)) ?: r;
 	if (o)
-		r = json_set(j, "object", object_json(o)) ?: r;
+		r = json_set(j, "object", ref_json(o)) ?: r;
 	if (actor)
-		r = json_set(j, "actor", json_new_str(actor)) ?: r;
+		r = json_set(j, "user", json_new_str(actor)) ?: r;
 	if (data)
 		r = json_set(j, "data", data) ?: r;
 	return r < 0 ? NULL : json_text(j, JSON_COMPACT);
@@ -118,34 +120,49 @@ static void keep(struct events *ev, struct kept k)
 
 	free(slot->type);
 	free(slot->project);
+	free(slot->object_name);
 	free(slot->text);
 	*slot = k;
 }
 
 static struct event view(const struct kept *k)
 {
-	return (struct event){ k->number, k->type, k->project, k->text };
+	return (struct event){
+		.number = k->number,
+		.time = k->time,
+		.type = k->type,
+		.project = k->project,
+		.object_id = k->object_id[0] ? k->object_id : NULL,
+		.object_name = k->object_name,
+		.text = k->text,
+	};
 }
 
 void events_emit(struct events *ev, const char *type, const struct object *object,
 		 const char *actor, struct json *data)
 {
+	nsec_t now = now_real();
 	struct kept k = {
 		.number = ev->last + 1,
+		.time = now,
 		.type = strdup(type),
 		.project = strdup(object ? object->project : ""),
-		.text = event_text(ev->last + 1, type, object, actor, data),
+		.object_name = object ? strdup(object->name) : NULL,
+		.text = event_text(ev->last + 1, now, type, object, actor, data),
 	};
 	struct event_listener *l, *tmp;
 	struct event view_of_k;
 
-	if (!k.type || !k.project || !k.text) {
+	if (!k.type || !k.project || !k.text || (object && !k.object_name)) {
 		log_err("an event is lost: out of memory", "type", type);
 		free(k.type);
 		free(k.project);
+		free(k.object_name);
 		free(k.text);
 		return;
 	}
+	if (object)
+		snprintf(k.object_id, sizeof(k.object_id), "%s", object->id);
 	ev->last++;
 	keep(ev, k);
 	if (!str_ends(type, ".status"))

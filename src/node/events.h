@@ -15,8 +15,10 @@
 struct events;
 
 struct event {
-	uint64_t number; /* from 1, without gaps, since this daemon started */
+	uint64_t number; /* from 1, without gaps, since this daemon started; "sequence" in the text */
+	nsec_t time;	 /* wall clock */
 	const char *type, *project;
+	const char *object_id, *object_name; /* NULL: of no object */
 	const char *text; /* the whole event as one line of JSON, without the newline */
 };
 

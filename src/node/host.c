@@ -5,10 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/atomicfile.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "gen/formats.h"
+#include "node/resource.h"
 
 /* "key<tabs>: value" -> value, or NULL when the line has another key. */
 static const char *value_of(const char *line, const char *key)
@@ -103,38 +106,116 @@ int host_memory_read(struct host_memory *ret, struct err **e)
 		return r;
 	ret->total = kib_of(buf_str(&b), "MemTotal");
 	ret->available = kib_of(buf_str(&b), "MemAvailable");
+	ret->swap = kib_of(buf_str(&b), "SwapTotal");
+	ret->swap_free = kib_of(buf_str(&b), "SwapFree");
 	return 0;
 }
 
-struct json *host_status(struct err **e)
+/* PRETTY_NAME="Debian GNU/Linux 12 (bookworm)" of os-release, or NULL. */
+static char *os_name(void)
 {
-	_cleanup_(json_freep) struct json *j = json_new_obj(), *cpu = json_new_obj(),
-					  *mem = json_new_obj();
+	_cleanup_(buf_done) struct buf b = { 0 };
+
+	if (file_read(AT_FDCWD, "/etc/os-release", 64 * KIB, &b, NULL) < 0)
+		return NULL;
+	for (const char *line = buf_str(&b); *line; line += *line != '\0') {
+		const char *end = strchrnul(line, '\n');
+
+		if (str_starts(line, "PRETTY_NAME=\"") && end[-1] == '"')
+			return strndup(line + 13, MIN((size_t)(end - 1 - line - 13), (size_t)128));
+		line = end;
+	}
+	return NULL;
+}
+
+static void fill_times(struct api_host_status *st)
+{
+	_cleanup_(buf_done) struct buf b = { 0 };
+	struct timespec up;
+
+	if (clock_gettime(CLOCK_BOOTTIME, &up) == 0) {
+		st->has_booted = true;
+		st->booted = now_real() - up.tv_sec * NSEC_PER_SEC;
+	}
+	if (file_read(AT_FDCWD, "/proc/loadavg", 256, &b, NULL) == 0) {
+		st->has_load = true;
+		st->load = strtod(buf_str(&b), NULL);
+	}
+}
+
+int host_fill(struct api_host_status *st, struct err **e)
+{
 	struct host_memory m = { 0 };
 	struct host_cpu c = { 0 };
 	struct utsname u = { 0 };
-	int r;
+	int r = api_host_status_init(st);
 
-	if (host_cpu_read(&c, e) < 0 || host_memory_read(&m, e) < 0)
-		return NULL;
+	if (r == 0)
+		r = host_cpu_read(&c, e);
+	if (r == 0)
+		r = host_memory_read(&m, e);
+	if (r < 0)
+		return r;
 	uname(&u);
-	r = json_set(cpu, "model", json_new_str(c.model));
-	r = json_set(cpu, "sockets", json_new_int(c.sockets)) ?: r;
-	r = json_set(cpu, "cores", json_new_int(c.cores)) ?: r;
-	r = json_set(cpu, "threads", json_new_int(c.threads)) ?: r;
-	r = json_set(cpu, "vcpus", json_new_int(host_vcpus(&c))) ?: r;
-	r = json_set(cpu, "mhz", json_new_int((int64_t)host_vcpus(&c) * c.mhz)) ?: r;
-	r = json_set(mem, "total", json_new_int((int64_t)m.total)) ?: r;
-	r = json_set(mem, "available", json_new_int((int64_t)m.available)) ?: r;
-	r = json_set(j, "hostname", json_new_str(u.nodename)) ?: r;
-	r = json_set(j, "kernel", json_new_str(u.release)) ?: r;
-	r = json_set(j, "architecture", json_new_str(u.machine)) ?: r;
-	r = json_set(j, "version", json_new_str(STRATA_VERSION)) ?: r;
-	r = json_set(j, "cpu", TAKE(cpu)) ?: r;
-	r = json_set(j, "memory", TAKE(mem)) ?: r;
-	if (r < 0) {
-		err_sys(e, ENOMEM, "host");
-		return NULL;
+	st->version = strdup(STRATA_VERSION);
+	st->kernel = strdup(u.release);
+	st->architecture = strdup(u.machine);
+	st->os = os_name();
+	st->cpu.model = strdup(c.model);
+	if (!st->version || !st->kernel || !st->architecture || !st->cpu.model)
+		return err_sys(e, ENOMEM, "host");
+	st->cpu.sockets = c.sockets;
+	st->cpu.cores = c.cores;
+	st->cpu.threads = c.threads;
+	st->cpu.cpus = host_vcpus(&c);
+	st->cpu.mhz = c.mhz;
+	st->cpu.capacity_mhz = (double)host_vcpus(&c) * c.mhz;
+	st->memory.size = m.total;
+	st->memory.used = m.total - MIN(m.available, m.total);
+	st->memory.swap = m.swap;
+	st->memory.swap_used = m.swap - MIN(m.swap_free, m.swap);
+	fill_times(st);
+	return 0;
+}
+
+/* What names of objects do not permit becomes '-'. */
+static void host_name(char name[64])
+{
+	struct utsname u = { 0 };
+
+	uname(&u);
+	snprintf(name, 64, "%.63s", u.nodename);
+	name[strcspn(name, ".")] = '\0';
+	for (char *p = name; *p; p++) {
+		char one[3] = { 'a', *p, '\0' };
+
+		if (!gen_format_fits(&gen_format_name, one))
+			*p = '-';
 	}
-	return TAKE(j);
+	if (!gen_format_fits(&gen_format_name, name))
+		snprintf(name, 64, "host");
+}
+
+int host_register(struct inventory *inv, const char *name, struct object **ret, struct err **e)
+{
+	_cleanup_(api_host_done) struct api_host h = { 0 };
+	struct object *o = inventory_next(inv, "host", NULL);
+	char own[64];
+	int r = 0;
+
+	host_name(own);
+	if (o && name && !streq(o->name, name)) {
+		struct object_change c = { .name = name };
+
+		r = inventory_change(inv, o, &c, e);
+	} else if (!o) {
+		r = api_host_init(&h);
+		h.name = strdup(name ? name : own);
+		if (r < 0 || !h.name)
+			return err_sys(e, ENOMEM, "host");
+		r = resource_create(inv, "host", &api_host_type, &h, "", NULL, &o, e);
+	}
+	if (r == 0)
+		*ret = o;
+	return r;
 }

@@ -4,7 +4,8 @@
 #define NODE_HOST_H
 
 #include "base/err.h"
-#include "ext/json.h"
+#include "gen/host.h"
+#include "node/inventory.h"
 
 struct host_cpu {
 	unsigned int sockets, cores, threads; /* cores a socket, threads a core */
@@ -14,7 +15,7 @@ struct host_cpu {
 };
 
 struct host_memory { /* bytes */
-	uint64_t total, available;
+	uint64_t total, available, swap, swap_free;
 };
 
 /* The topology of /proc/cpuinfo text; unreadable parts give 1 socket of n cores. */
@@ -25,7 +26,11 @@ static inline unsigned int host_vcpus(const struct host_cpu *c)
 {
 	return c->sockets * c->cores * c->threads;
 }
-/* The status object of the API's host. */
-struct json *host_status(struct err **e);
+/* What the host is: all of st but engines and instances.  st: set to its defaults first. */
+int host_fill(struct api_host_status *st, struct err **e);
+
+/* The inventory's object of this host, made at the first start.  name NULL: the host name, as far as it is one for objects.
+ * *ret: borrowed. */
+int host_register(struct inventory *inv, const char *name, struct object **ret, struct err **e);
 
 #endif

@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "gen/error.h"
+#include "gen/errors.h"
 
 #define WRITE_DELAY (100 * NSEC_PER_MSEC)
 
@@ -96,16 +98,12 @@ static char *body_of(const struct object *o)
 	return r < 0 ? NULL : json_text(b, JSON_COMPACT);
 }
 
-const char *object_text(struct object *o)
+struct json *object_json(const struct object *o)
 {
-	_cleanup_(json_freep) struct json *b = NULL;
+	_cleanup_(json_freep) struct json *b = json_new_obj();
 	char created[32];
-	int r;
+	int r = json_set(b, "id", json_new_str(o->id));
 
-	if (o->text)
-		return o->text;
-	b = json_new_obj();
-	r = json_set(b, "id", json_new_str(o->id));
 	r = json_set(b, "name", json_new_str(o->name)) ?: r;
 	if (o->project[0])
 		r = json_set(b, "project", json_new_str(o->project)) ?: r;
@@ -117,8 +115,16 @@ const char *object_text(struct object *o)
 	r = json_set(b, "revision", json_new_int(o->revision)) ?: r;
 	r = json_set(b, "spec", json_ref(o->spec)) ?: r;
 	r = json_set(b, "status", json_ref(o->status)) ?: r;
-	if (r == 0)
-		o->text = json_text(b, JSON_COMPACT);
+	return r < 0 ? NULL : TAKE(b);
+}
+
+const char *object_text(struct object *o)
+{
+	if (!o->text) {
+		_cleanup_(json_freep) struct json *b = object_json(o);
+
+		o->text = b ? json_text(b, JSON_COMPACT) : NULL;
+	}
 	return o->text;
 }
 
@@ -297,30 +303,43 @@ static struct object *get_by_name(struct inventory *inv, const char *type, const
 	return NULL;
 }
 
+static struct object *missing(const char *type, const char *ref, struct err **e)
+{
+	char id[ERR_ID_MAX];
+
+	snprintf(id, sizeof(id), "%s.not_found", type);
+	err_set(e, ENOENT, gen_error_find(id) ? id : ERR_REQUEST_NOT_FOUND, "there is no %s '%s'",
+		type, ref);
+	return NULL;
+}
+
+static bool in_project(const struct object *o, const char *project)
+{
+	return !project || streq(o->project, project);
+}
+
 struct object *inventory_find(struct inventory *inv, const char *type, const char *project,
 			      const char *ref, struct err **e)
 {
-	struct object *o = get_by_name(inv, type, project, ref), *found = NULL;
+	struct object *o = project ? get_by_name(inv, type, project, ref) : NULL, *found = NULL;
 
 	if (o)
 		return o;
 	o = inventory_get(inv, ref);
-	if (o && streq(o->type, type) && streq(o->project, project))
+	if (o && streq(o->type, type) && in_project(o, project))
 		return o;
 	for (o = inventory_next(inv, type, NULL); strlen(ref) >= 4 && o;
 	     o = inventory_next(inv, type, o)) {
-		if (!str_starts(o->id, ref) || !streq(o->project, project))
+		if (!str_starts(o->id, ref) || !in_project(o, project))
 			continue;
 		if (found) {
-			err_set(e, ENOENT, "object.ambiguous",
+			err_set(e, EINVAL, ERR_REQUEST_AMBIGUOUS,
 				"%s '%s': more than one id begins so", type, ref);
 			return NULL;
 		}
 		found = o;
 	}
-	if (!found)
-		err_set(e, ENOENT, "object.missing", "there is no %s '%s'", type, ref);
-	return found;
+	return found ? found : missing(type, ref, e);
 }
 
 struct object *inventory_next(struct inventory *inv, const char *type, struct object *o)
@@ -382,7 +401,7 @@ int inventory_create(struct inventory *inv, const struct object_init *init, stru
 	if (!o->project || !o->name || !o->spec || !o->status || (init->labels && !o->labels))
 		return err_sys(e, ENOMEM, "create %s '%s'", init->type, init->name);
 	if (get_by_name(inv, t->name, o->project, o->name))
-		return err_set(e, EEXIST, "object.exists", "%s '%s' exists already", o->type,
+		return err_set(e, EEXIST, ERR_REQUEST_EXISTS, "%s '%s' exists already", o->type,
 			       o->name);
 	r = store_object(inv, o, 0, e);
 	if (r < 0)
@@ -399,12 +418,12 @@ static int check_change(struct inventory *inv, const struct object *o,
 	struct object *other;
 
 	if (c->expect && c->expect != o->revision)
-		return err_set(e, ESTALE, "object.changed",
+		return err_set(e, ESTALE, ERR_REQUEST_CONFLICT,
 			       "%s '%s' was changed meanwhile (revision %lld, not %lld)", o->type,
 			       o->name, (long long)o->revision, (long long)c->expect);
 	other = c->name ? get_by_name(inv, o->type, o->project, c->name) : NULL;
 	if (other && other != o)
-		return err_set(e, EEXIST, "object.exists", "%s '%s' exists already", o->type,
+		return err_set(e, EEXIST, ERR_REQUEST_EXISTS, "%s '%s' exists already", o->type,
 			       c->name);
 	return 0;
 }

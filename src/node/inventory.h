@@ -55,13 +55,16 @@ struct store *inventory_store(struct inventory *inv);
 
 /* -- reading -- */
 struct object *inventory_get(struct inventory *inv, const char *id); /* NULL: none */
-/* By name, id or an unambiguous prefix (4 or more characters) of an id.  NULL: "object.missing", "object.ambiguous". */
+/* By name, id or an unambiguous prefix (4 or more characters) of an id.  project NULL: by id or prefix in any.
+ * NULL: "<type>.not_found", "request.ambiguous". */
 struct object *inventory_find(struct inventory *inv, const char *type, const char *project,
 			      const char *ref, struct err **e);
 /* Objects of a type in the order of creation: start with NULL. */
 struct object *inventory_next(struct inventory *inv, const char *type, struct object *o);
 size_t inventory_count(struct inventory *inv, const char *type);
-/* The whole object as JSON; kept until it changes. NULL: out of memory. */
+/* The whole object as a tree, the caller's; NULL: out of memory. */
+struct json *object_json(const struct object *o);
+/* The same as text; kept until it changes. NULL: out of memory. */
 const char *object_text(struct object *o);
 
 struct object *object_ref(struct object *o);
@@ -74,7 +77,7 @@ struct object_init {
 	const char *description;
 	const struct json *labels, *spec, *status; /* borrowed; may be NULL */
 };
-/* -EEXIST: the name is taken. */
+/* -EEXIST "request.exists": the name is taken. */
 int inventory_create(struct inventory *inv, const struct object_init *init, struct object **ret,
 		     struct err **e);
 
@@ -83,7 +86,7 @@ struct object_change { /* NULL: as it is; json null in labels or "" in descripti
 	const struct json *labels, *spec;
 	int64_t expect; /* revision that the client saw; 0: any */
 };
-/* -ESTALE "object.changed" when expect differs. */
+/* -ESTALE "request.conflict" when expect differs. */
 int inventory_change(struct inventory *inv, struct object *o, const struct object_change *c,
 		     struct err **e);
 /* status: taken, also on failure. */

@@ -15,8 +15,10 @@
 #include "base/opt.h"
 #include "base/rpc.h"
 #include "base/str.h"
-#include "node/api/api.h"
+#include "node/host.h"
+#include "node/http/router.h"
 #include "node/node.h"
+#include "node/project.h"
 
 struct options {
 	char *state_dir, *run_dir, *log_dir, *group, *log_level;
@@ -38,10 +40,6 @@ static const struct opt options[] = {
 	OPT(struct options, help, FLAG, "help", 'h', NULL, "show this"),
 	OPT(struct options, version, FLAG, "version", 'V', NULL, "show the version"),
 	OPT_END
-};
-
-static const struct route *const route_tables[] = {
-	api_event_routes, api_host_routes, api_task_routes, api_object_routes, NULL,
 };
 
 static const struct task_verb *const task_verbs[] = { NULL };
@@ -110,6 +108,10 @@ static int open_state(struct daemon_ *d, struct err **e)
 	if (r == 0)
 		r = tasks_new(d->node.inventory, task_verbs, &d->node, &d->node.tasks, e);
 	if (r == 0)
+		r = project_ensure_default(d->node.inventory, e);
+	if (r == 0)
+		r = host_register(d->node.inventory, NULL, &d->node.host, e);
+	if (r == 0)
 		r = tasks_recover(d->node.tasks, e);
 	return r;
 }
@@ -138,7 +140,7 @@ static int open_api(struct daemon_ *d, struct err **e)
 
 	if (asprintf(&path, "%s/strata.sock", d->node.paths.run) < 0)
 		return err_sys(e, ENOMEM, "api");
-	r = router_new(&d->node, route_tables, &d->router, e);
+	r = router_new(&d->node, &d->router, e);
 	if (r < 0)
 		return r;
 	cfg.listen_fd = rpc_listen(path, 0600, e);

@@ -23,7 +23,8 @@ struct node {
 	struct inventory *inventory;
 	struct events *events;
 	struct tasks *tasks;
-	nsec_t started; /* wall clock */
+	struct object *host; /* this one */
+	nsec_t started;	     /* wall clock */
 };
 
 #endif

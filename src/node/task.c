@@ -11,6 +11,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "gen/errors.h"
 
 #define KEEP_FINISHED 1000
 
@@ -181,7 +182,7 @@ void task_fail(struct task *t, struct err *error)
 	}
 	if (!error)
 		err_set(&error, t->cancelled ? ECANCELED : EIO,
-			t->cancelled ? "task.cancelled" : "task.failed", "%s",
+			t->cancelled ? ERR_TASK_CANCELLED : "task.failed", "%s",
 			t->cancelled ? "cancelled" : "failed without a reason");
 	t->error = error;
 	if (t->verb->forward) { /* nothing to go back to; what was done stays done */
@@ -278,7 +279,7 @@ int task_submit(struct tasks *ts, const struct task_request *rq, struct object *
 		r = json_set(spec, "args", json_clone(rq->args)) ?: r;
 	if (rq->actor)
 		r = json_set(spec, "actor", json_new_str(rq->actor)) ?: r;
-	r = json_set(status, "state", json_new_str("waiting")) ?: r;
+	r = json_set(status, "state", json_new_str("queued")) ?: r;
 	r = json_set(status, "progress", json_new_int(0)) ?: r;
 	if (r < 0)
 		return err_sys(e, ENOMEM, "%s", rq->verb);
@@ -298,28 +299,46 @@ int task_submit(struct tasks *ts, const struct task_request *rq, struct object *
 	return 0;
 }
 
-int task_cancel(struct tasks *ts, const char *id, struct err **e)
+static struct task *find_task(struct tasks *ts, const char *id)
 {
 	struct task *t;
 
 	list_for_each_entry(t, &ts->queue, node) {
-		if (!streq(t->object->id, id))
-			continue;
-		if (t->running && (!t->verb->cancel || t->undoing))
-			return err_set(e, ENOTSUP, "task.cancel", "%s cannot be cancelled%s",
-				       t->verb->name,
-				       t->undoing ? ": it is being undone already" : "");
-		t->cancelled = true;
-		if (t->running) {
-			t->verb->cancel(t);
-		} else {
-			err_set(&t->error, ECANCELED, "task.cancelled",
-				"cancelled before it started");
-			finish(t);
-		}
-		return 0;
+		if (streq(t->object->id, id))
+			return t;
 	}
-	return err_set(e, ENOENT, "task.finished", "the task is not running any more");
+	return NULL;
+}
+
+static bool can_cancel(const struct task *t)
+{
+	return !t->running || (t->verb->cancel && !t->undoing);
+}
+
+bool task_can_cancel(struct tasks *ts, const char *id)
+{
+	const struct task *t = find_task(ts, id);
+
+	return t && can_cancel(t);
+}
+
+int task_cancel(struct tasks *ts, const char *id, struct err **e)
+{
+	struct task *t = find_task(ts, id);
+
+	if (!t)
+		return err_set(e, ENOENT, ERR_TASK_FINAL, "the task has ended");
+	if (!can_cancel(t))
+		return err_set(e, ENOTSUP, ERR_TASK_FINAL, "%s cannot be cancelled%s",
+			       t->verb->name, t->undoing ? ": it is being undone already" : "");
+	t->cancelled = true;
+	if (t->running) {
+		t->verb->cancel(t);
+	} else {
+		err_set(&t->error, ECANCELED, ERR_TASK_CANCELLED, "cancelled before it started");
+		finish(t);
+	}
+	return 0;
 }
 
 int tasks_new(struct inventory *inv, const struct task_verb *const *verbs, void *data,
@@ -356,7 +375,7 @@ static void recover_one(struct task *t)
 	int64_t step = json_int(json_get(st, "step_number"), -1);
 	struct err *e = NULL;
 
-	if (step < 0 && streq(json_str(json_get(st, "state")) ?: "", "waiting"))
+	if (step < 0 && streq(json_str(json_get(st, "state")) ?: "", "queued"))
 		return; /* it never began: the queue starts it */
 	t->running = t->recovering = true;
 	if (t->verb->open && t->verb->open(t, &e) < 0) {

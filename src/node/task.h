@@ -67,8 +67,9 @@ struct task_request {
 /* *ret (may be NULL) is the task's object, borrowed. */
 int task_submit(struct tasks *ts, const struct task_request *rq, struct object **ret,
 		struct err **e);
-/* -ENOENT: not running any more; -ENOTSUP: cannot be cancelled. */
+/* -ENOENT, -ENOTSUP, both "task.final": not running any more; cannot be cancelled. */
 int task_cancel(struct tasks *ts, const char *id, struct err **e);
+bool task_can_cancel(struct tasks *ts, const char *id);
 void *task_daemon(const struct task *t); /* the `data` of tasks_new() */
 
 /* For steps. */

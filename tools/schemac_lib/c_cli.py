@@ -1,8 +1,8 @@
 """C tables of the command line."""
 
 from . import cli
-from .c_text import banner, guarded, string
-from .c_types import enum_table, field_row
+from .c_text import banner, guarded, macro, string
+from .c_types import enum_table, field_row, kind
 
 
 def field_ref(flag):
@@ -75,6 +75,10 @@ def command_table(c):
 
 def command_row(c):
     row = {'name': string(c.name), 'usage': string(c.usage()), 'help': string(c.help)}
+    if c.route:
+        row['route'] = '&gen_routes[%s]' % macro('route', c.route.name)
+    elif c.parent and not c.commands:
+        row['hand'] = hand(c)
     if c.text:
         row['text'] = string(c.text)
     if c.type:
@@ -86,21 +90,41 @@ def command_row(c):
     return ', '.join('.%s = %s' % kv for kv in row.items())
 
 
+def hand(c):
+    return macro('cli', *c.words)
+
+
+def by_hand(root):
+    return [c for c in root.walk() if c.parent and not c.commands and not c.route]
+
+
 def header(schema):
-    return banner('The command line of strata') + guarded('cli', '#include "gen/command.h"\n\nextern const struct gen_command cli_root;\n')
+    cs = by_hand(cli.load(schema))
+    body = '#include "gen/command.h"\n\n/* Commands that no route alone makes. */\nenum cli_hand {\n\tCLI_BY_ROUTE,\n'
+    body += ''.join('\t%s,\n' % hand(c) for c in cs) + '\tCLI_HANDS,\n};\n\n'
+    body += '/* X(CLI_RUN, run) ... for each of them: for tables of functions */\n#define CLI_HAND_TABLE(X)'
+    body += ''.join(' \\\n\tX(%s, %s)' % (hand(c), '_'.join(c.words).replace('-', '_')) for c in cs)
+    body += '\n\nextern const struct gen_command cli_root;\nextern const struct gen_columns cli_columns[]; /* by type; ends with type NULL */\n'
+    return banner('The command line of strata') + guarded('cli', body)
+
+
+def columns_text(tables):
+    text, index = '', ''
+    for t, columns in tables.items():
+        rows = ''.join('\t{ %s, %s, %s, %s },\n' % (string(c.name), string(c.path), kind(c.field), 'true' if c.wide else 'false') for c in columns)
+        text += 'static const struct gen_column %s_columns[] = {\n%s};\n' % (t.cname, rows)
+        index += '\t{ &%s_type, %s_columns, %d },\n' % (t.cname, t.cname, len(columns))
+    return text + '\nconst struct gen_columns cli_columns[] = {\n%s\t{ NULL, NULL, 0 },\n};\n\n' % index
 
 
 def source(schema):
-    root = cli.load(schema)
+    root, tables = cli.load(schema), cli.columns(schema)
     for c in root.walk():
         for f in c.flags():
             f.command = c
-    types = {f.target.owner for c in root.walk() for f in c.flags() if f.target} | {c.type for c in root.walk() if c.type}
-    body = '#include "gen/cli.h"\n#include "gen/formats.h"\n' + ''.join('#include "gen/%s.h"\n' % n for n in sorted({t.file.name for t in types}))
-    body += '\n' + field_tables_note() + command_table(root)
+    types = {f.target.owner for c in root.walk() for f in c.flags() if f.target} | {c.type for c in root.walk() if c.type} | set(tables)
+    body = '#include "gen/cli.h"\n#include "gen/formats.h"\n#include "gen/routes.h"\n'
+    body += ''.join('#include "gen/%s.h"\n' % n for n in sorted({t.file.name for t in types}))
+    body += '\n' + columns_text(tables) + '/* Flags that set fields point to the tables of those fields. */\n' + command_table(root)
     body += 'const struct gen_command cli_root = {\n\t%s\n};\n' % command_row(root)
     return banner('The command line of strata') + body
-
-
-def field_tables_note():
-    return '/* Flags that set fields point to the tables of those fields. */\n'

@@ -2,12 +2,15 @@
 
 import re
 
+from .c_rest import routes
 from .model import Field, Type, check_keys, fail
 
 FLAG_KEYS = {
     'name', 'short', 'arg', 'field', 'value', 'help', 'type', 'format', 'max_length', 'values', 'default', 'syntax', 'head',
     'head_else', 'none', 'keys', 'complete'}
-COMMAND_KEYS = {'help', 'text', 'object', 'operands', 'flags', 'examples', 'commands'}
+COMMAND_KEYS = {'help', 'text', 'object', 'operands', 'flags', 'examples', 'commands', 'route', 'routes', 'planned'}
+# Flags that every command made from a route alone knows; others must be fields of the route's query.
+GENERIC_FLAGS = {'output', 'format', 'no-headers', 'filter', 'no-wait'}
 OPERAND_KEYS = {'name', 'kind', 'field', 'optional', 'repeat', 'rest', 'assign'}
 KINDS = (
     'none', 'file', 'instance', 'image', 'kernel', 'volume', 'storage', 'datastore', 'network', 'portgroup', 'firewall', 'host',
@@ -110,6 +113,9 @@ class Command:
             self.check_operands(schema)
         if parent and 'commands' not in d and not self.examples:
             fail(where, 'needs examples')
+        self.route = None
+        if parent and 'commands' not in d:
+            self.read_routes(schema)
         self.commands = [Command(schema, n, c, self) for n, c in d.get('commands', {}).items()]
 
     def read_flags(self, schema, cli, entries):
@@ -130,6 +136,26 @@ class Command:
                 if key and key in used:
                     fail(f.where, '%s is there twice' % key)
                 used[key] = f
+
+    def read_routes(self, schema):
+        """`route`: the command is made from it; `routes`: those that a command written by hand needs."""
+        if ('route' in self.d) == ('routes' in self.d):
+            fail(self.where, 'needs route, or routes when it is written by hand')
+        known = {r.name: r for r in routes(schema)}
+        for name in [self.d['route']] if 'route' in self.d else self.d['routes']:
+            if name not in known:
+                fail(self.where, "unknown route '%s'" % name)
+        if 'route' not in self.d:
+            return
+        r = self.route = known[self.d['route']]
+        if self.type and self.type not in (r.request, r.query):
+            fail(self.where, 'its object is neither the body nor the query of %s' % r.name)
+        if len(r.params) > len([o for o in self.operands if not o.get('field')]) or r.websocket or r.upload:
+            fail(self.where, '%s cannot be called by operands and flags alone' % r.name)
+        fields = {f.name for f in r.query.fields} if r.query else set()
+        for f in self.flags():
+            if f.own and f.name not in GENERIC_FLAGS and f.name.replace('-', '_') not in fields:
+                fail(f.where, 'is no field of the query of %s' % r.name)
 
     def root(self):
         return self.parent.root() if self.parent else self
@@ -165,8 +191,30 @@ class Command:
 
 def load(schema):
     cli = schema.docs['cli']
-    d = {k: v for k, v in cli.items() if k not in ('flags',)}
+    d = {k: v for k, v in cli.items() if k not in ('flags', 'columns')}
     return Command(schema, cli['program'], d)
+
+
+class Column:
+    """A column of a table: `path` as it is in the JSON."""
+
+    def __init__(self, schema, t, name, path):
+        where = 'cli.json: columns: %s.%s' % (t.name, name)
+        chain = schema.resolve_path(t, path, where)
+        self.wide, self.name = name.startswith('+'), name.lstrip('+')
+        self.path, self.field = '.'.join(f.name for f in chain), chain[-1]
+
+
+def columns(schema):
+    """Type → columns, for every type that a route lists."""
+    given, result = schema.docs['cli']['columns'], {}
+    for name, rows in given.items():
+        t = schema.find_type(name, 'cli.json: columns')
+        result[t] = [Column(schema, t, n, p) for n, p in rows.items()]
+    for r in routes(schema):
+        if r.list and r.list not in result:
+            fail('cli.json: columns', "none for '%s', which %s lists" % (r.list.name, r.name))
+    return result
 
 
 def flag_help(flag):

@@ -359,8 +359,26 @@ class File:
 SPECIAL = ('formats', 'errors', 'cli')  # files without types
 
 
+def drop_planned(docs):
+    """Routes that nothing serves yet, and commands that need one of them, are not there for anybody."""
+    routes = docs['rest']['routes']
+    for name in [n for n, d in routes.items() if d.get('planned')]:
+        del routes[name]
+
+    def keep(command):
+        if 'commands' in command:
+            command['commands'] = {n: c for n, c in command['commands'].items() if keep(c)}
+            return bool(command['commands'])
+        needed = [command['route']] if 'route' in command else command.get('routes', [])
+        return not command.get('planned') and all(r in routes for r in needed)
+
+    keep(docs['cli'])
+
+
 class Schema:
-    def __init__(self, folder):
+    """With `planned`: also what is designed but not served yet."""
+
+    def __init__(self, folder, planned=False):
         self.files, self.types, self.formats = [], {}, {}
         self.docs = {}
         for entry in sorted(os.listdir(folder)):
@@ -372,6 +390,8 @@ class Schema:
                     self.docs[entry[:-5]] = json.load(f, object_pairs_hook=no_duplicates)
                 except ValueError as e:
                     fail(path, e)
+        if not planned:
+            drop_planned(self.docs)
         for name, d in self.docs['formats']['formats'].items():
             self.formats[name] = Format(name, d)
         for name, d in self.docs.items():

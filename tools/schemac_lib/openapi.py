@@ -171,7 +171,9 @@ class Document:
         return {'description': 'Done.'}
 
     def operation(self, route):
-        errors = {'description': 'The request failed.', 'content': {'application/json': {'schema': ref(self.add(self.schema.types['error']))}}}
+        errors = {'description': 'The request failed.', 'content': {'application/json': {'schema': {
+            'type': 'object', 'required': ['error'], 'additionalProperties': False,
+            'properties': {'error': ref(self.add(self.schema.types['error']))}}}}}
         op = {'operationId': route.name, 'summary': route.help, 'description': 'Role: %s.' % route.role, 'tags': [route.tag],
               'parameters': self.parameters(route), 'responses': {str(route.status): self.answer(route), '4XX': errors, '5XX': errors}}
         body = self.body(route)

@@ -54,14 +54,14 @@ static int event(struct cli *cli, void *opts, int argc, char **argv, struct err 
 	struct printer p = { cli, o->count };
 	int r;
 
-	buf_adds(&path, "/v1/events?project=");
+	buf_adds(&path, "/v1/events?follow=on&project=");
 	rest_escape(&path, cli->common->project);
 	if (o->type) {
 		buf_adds(&path, "&type=");
 		rest_escape(&path, o->type);
 	}
 	if (o->since) {
-		buf_adds(&path, "&since=");
+		buf_adds(&path, "&after=");
 		rest_escape(&path, o->since);
 	}
 	if (buf_error(&path))

@@ -3,6 +3,7 @@
 #include "cli/output.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 #include "base/str.h"
 
@@ -15,49 +16,54 @@ static const struct opt options[] = { CLI_COMMON(struct options), OPT_END };
 static int host(struct cli *cli, void *opts, int argc, char **argv, struct err **e)
 {
 	_cleanup_(json_freep) struct json *j = NULL;
-	int r = rest_call(cli->client, "GET", "/v1/host", NULL, &j, e);
+	int r = rest_call(cli->client, "GET", "/v1/hosts", NULL, &j, e);
 
-	return r < 0 ? r : output_object(cli, j, e);
+	return r < 0 ? r : output_object(cli, json_at(json_get(j, "items"), 0), e);
 }
 
 static const char *mark(const char *state, bool colour)
 {
 	if (streq(state, "ok"))
 		return colour ? "\033[32mok     \033[0m" : "ok     ";
-	if (streq(state, "missing"))
-		return colour ? "\033[33mmissing\033[0m" : "missing";
-	return colour ? "\033[31mbroken \033[0m" : "broken ";
+	if (streq(state, "warning"))
+		return colour ? "\033[33mwarning\033[0m" : "warning";
+	return colour ? "\033[31mmissing\033[0m" : "missing";
 }
 
 /* 0: all that is needed is there; 1: something needed is missing. */
 static int doctor(struct cli *cli, void *opts, int argc, char **argv, struct err **e)
 {
-	_cleanup_(json_freep) struct json *j = NULL;
+	_cleanup_(json_freep) struct json *hosts = NULL, *j = NULL;
+	_cleanup_(freep) char *path = NULL;
 	const struct json *checks;
-	int r = rest_call(cli->client, "GET", "/v1/doctor", NULL, &j, e), status = 0;
+	const char *id;
+	int r = rest_call(cli->client, "GET", "/v1/hosts", NULL, &hosts, e), status = 0;
 
 	if (r < 0)
 		return r;
-	checks = json_get(j, "checks");
+	id = json_str(json_get(json_at(json_get(hosts, "items"), 0), "id"));
+	if (asprintf(&path, "/v1/hosts/%s/checks", id ? id : "") < 0)
+		return -ENOMEM;
+	r = rest_call(cli->client, "GET", path, NULL, &j, e);
+	if (r < 0)
+		return r;
+	checks = json_get(j, "items");
 	for (size_t i = 0; i < json_len(checks); i++) {
-		const struct json *c = json_at(checks, i);
-
-		if (json_bool(json_get(c, "needed"), false) &&
-		    !streq(json_str(json_get(c, "state")) ?: "", "ok"))
+		if (streq(json_str(json_get(json_at(checks, i), "result")) ?: "", "missing"))
 			status = 1;
 	}
 	if (cli->common->output != OUTPUT_TABLE && cli->common->output != OUTPUT_WIDE) {
-		r = output_object(cli, j, e);
+		r = output_object(cli, checks, e);
 		return r < 0 ? r : status;
 	}
 	for (size_t i = 0; i < json_len(checks); i++) {
 		const struct json *c = json_at(checks, i);
-		const char *state = json_str(json_get(c, "state")),
-			   *fix = json_str(json_get(c, "fix"));
+		const char *fix = json_str(json_get(c, "fix"));
 
-		printf("%s  %-22s %s\n", mark(state ? state : "", cli->width != 0),
-		       json_str(json_get(c, "name")) ?: "", json_str(json_get(c, "detail")) ?: "");
-		if (fix && state && !streq(state, "ok"))
+		printf("%s  %-22s %s\n",
+		       mark(json_str(json_get(c, "result")) ?: "", cli->width != 0),
+		       json_str(json_get(c, "id")) ?: "", json_str(json_get(c, "message")) ?: "");
+		if (fix)
 			printf("%33s%s\n", "to get it: ", fix);
 	}
 	return status;

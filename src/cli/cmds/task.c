@@ -21,13 +21,13 @@ static const struct opt ls_options[] = {
 
 static const struct column columns[] = {
 	{ .name = "ID", .path = "id" },
-	{ .name = "VERB", .path = "spec.verb" },
-	{ .name = "STATE", .path = "status.state" },
-	{ .name = "%", .path = "status.progress", .flags = TABLE_RIGHT },
+	{ .name = "ACTION", .path = "action" },
+	{ .name = "STATE", .path = "state" },
+	{ .name = "%", .path = "progress.done", .flags = TABLE_RIGHT },
 	{ .name = "AGE", .path = "created", .show = SHOW_AGE, .flags = TABLE_RIGHT },
-	{ .name = "ERROR", .path = "status.error.message", .flags = TABLE_CUT },
-	{ .name = "ACTOR", .path = "spec.actor", .wide = true },
-	{ .name = "TARGET", .path = "spec.target", .wide = true },
+	{ .name = "ERROR", .path = "error.message", .flags = TABLE_CUT },
+	{ .name = "USER", .path = "user", .wide = true },
+	{ .name = "OBJECT", .path = "object.name", .wide = true },
 };
 
 static int ls(struct cli *cli, void *opts, int argc, char **argv, struct err **e)
@@ -71,16 +71,17 @@ static int wait_tasks(struct cli *cli, void *opts, int argc, char **argv, struct
 
 	for (int i = 0; i < argc;) {
 		_cleanup_(json_freep) struct json *j = NULL;
-		_cleanup_(freep) char *path = cli_path(cli, "tasks", argv[i], NULL, "wait=60s");
+		_cleanup_(freep) char *path =
+			cli_path(cli, "tasks", argv[i], "wait", "timeout=60s");
 		const char *state, *message;
 		int r = path ? rest_call(cli->client, "GET", path, NULL, &j, e) : -ENOMEM;
 
 		if (r < 0)
 			return r;
-		if (!json_walk(j, "status", "finished", NULL))
+		if (!json_get(j, "finished"))
 			continue;
-		state = json_str(json_walk(j, "status", "state", NULL)) ?: "";
-		message = json_str(json_walk(j, "status", "error", "message", NULL));
+		state = json_str(json_get(j, "state")) ?: "";
+		message = json_str(json_walk(j, "error", "message", NULL));
 		if (!streq(state, "succeeded")) {
 			fprintf(stderr, "%s: %s%s%s\n", argv[i], state, message ? ": " : "",
 				message ? message : "");

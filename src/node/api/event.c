@@ -1,23 +1,24 @@
-/* The event stream: one JSON object a line, until the client goes. */
+/* Events: what happened and, when asked, what happens: one JSON object a line. */
 #include "node/api/api.h"
 
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/str.h"
+#include "gen/rest.h"
 
 struct stream {
-	struct node *node;
 	struct httpd_stream *out;
 	struct event_listener listener;
-	char *project, *type; /* filters; NULL: all */
-	uint64_t dropped;     /* the client did not read */
+	struct api_event_query *query; /* owned */
+	uint64_t skip;		       /* older ones than the newest `limit` */
+	uint64_t dropped;	       /* the client did not read */
 };
 
 static void stream_free(struct stream *s)
 {
 	events_unlisten(&s->listener);
-	free(s->project);
-	free(s->type);
+	api_event_query_free(s->query);
 	free(s);
 }
 
@@ -26,35 +27,42 @@ static void client_gone(struct httpd_stream *out, void *arg)
 	stream_free(arg);
 }
 
-/* A prefix of dotted parts: "instance" takes "instance.created". */
-static bool type_fits(const char *want, const char *type)
+static bool type_fits(const struct api_event_query *q, const char *type)
 {
-	size_t n = strlen(want);
-
-	return strncmp(want, type, n) == 0 && (type[n] == '\0' || type[n] == '.');
+	for (size_t i = 0; i < q->type.n; i++) {
+		if (fnmatch(q->type.v[i], type, 0) == 0)
+			return true;
+	}
+	return q->type.n == 0;
 }
 
-static int send_lost(struct stream *s, uint64_t lost)
+static bool object_fits(const char *want, const struct event *ev)
 {
-	char b[96];
-	int n = snprintf(b, sizeof(b), "{\"type\":\"events.lost\",\"data\":{\"count\":%llu}}\n",
-			 (unsigned long long)lost);
-
-	return httpd_stream_write(s->out, b, (size_t)n);
+	return ev->object_id && (streq(want, ev->object_id) || streq(want, ev->object_name));
 }
 
+static bool wanted(const struct api_event_query *q, const struct event *ev)
+{
+	if ((q->has_since && ev->time < q->since) || (q->has_until && ev->time > q->until))
+		return false;
+	if (q->project && ev->project[0] && !streq(q->project, ev->project))
+		return false;
+	return type_fits(q, ev->type) && (!q->object || object_fits(q->object, ev));
+}
+
+/* A gap in the sequence tells the client what it missed. */
 static void send_event(struct stream *s, const struct event *ev)
 {
 	_cleanup_(buf_done) struct buf b = { 0 };
 
-	if (s->type && !type_fits(s->type, ev->type))
+	if (!wanted(s->query, ev))
 		return;
-	if (s->project && ev->project[0] && !streq(s->project, ev->project))
+	if (s->skip) {
+		s->skip--;
 		return;
-	if (s->dropped && send_lost(s, s->dropped) == 0)
-		s->dropped = 0;
+	}
 	buf_addf(&b, "%s\n", ev->text);
-	if (buf_error(&b) || s->dropped || httpd_stream_write(s->out, b.s, b.len) < 0)
+	if (buf_error(&b) || httpd_stream_write(s->out, b.s, b.len) < 0)
 		s->dropped++;
 }
 
@@ -68,28 +76,25 @@ static void replay(void *arg, const struct event *ev)
 	send_event(arg, ev);
 }
 
-static void get_events(struct api_call *c)
+static void count(void *arg, const struct event *ev)
 {
-	const char *since = httpd_query(c->req, "since"), *project = httpd_query(c->req, "project");
-	const char *type = httpd_query(c->req, "type");
-	uint64_t n = events_last(c->node->events), lost;
-	struct stream *s;
+	struct stream *s = arg;
 
-	if (since && parse_u64(since, UINT64_MAX, &n) < 0) {
-		struct err *e = NULL;
+	s->skip += wanted(s->query, ev);
+}
 
-		err_set(&e, EINVAL, "query.since", "since: '%s' is not a number", since);
-		api_fail(c, -EINVAL, e);
-		return;
-	}
-	s = calloc(1, sizeof(*s));
-	if (!s || (project && !(s->project = strdup(project))) ||
-	    (type && !(s->type = strdup(type)))) {
-		free(s);
+void route_event_list(struct api_call *c)
+{
+	struct stream *s = calloc(1, sizeof(*s));
+	struct node *n = c->node;
+	uint64_t after;
+
+	if (!s) {
 		api_fail(c, -ENOMEM, NULL);
 		return;
 	}
-	s->node = c->node;
+	s->query = TAKE(c->query);
+	after = s->query->has_after ? s->query->after : 0;
 	s->listener = (struct event_listener){ .fn = on_event, .data = s };
 	list_init(&s->listener.node);
 	if (httpd_reply_stream(c->req, 200, "application/x-ndjson", client_gone, s, &s->out) < 0) {
@@ -98,13 +103,14 @@ static void get_events(struct api_call *c)
 		return;
 	}
 	api_done(c);
-	lost = events_replay(s->node->events, n, replay, s);
-	if (lost)
-		send_lost(s, lost);
-	events_listen(s->node->events, &s->listener);
+	events_replay(n->events, after, count, s);
+	s->skip -= MIN(s->skip, s->query->limit);
+	events_replay(n->events, after, replay, s);
+	s->skip = 0;
+	if (s->query->follow) {
+		events_listen(n->events, &s->listener);
+	} else {
+		httpd_stream_end(s->out);
+		stream_free(s);
+	}
 }
-
-const struct route api_event_routes[] = {
-	{ "GET", "/v1/events", ROLE_VIEWER, false, get_events },
-	{ NULL },
-};

@@ -1,46 +1,44 @@
-/* Routes and answers; see router.h. */
+/* The edge of the REST API; see router.h. */
 #define LOG_MODULE "api"
 #include "node/http/router.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "base/vec.h"
-
-#define SEGMENTS_MAX 12
+#include "gen/error.h"
+#include "gen/errors.h"
 
 struct router {
 	struct node *node;
-	const struct route *const *tables;
 	router_auth_fn *auth;
 };
 
-static int auth_by_socket(struct node *node, struct httpd_req *r, enum api_role *role,
+#define API_ROW(id, name) [id] = route_##name,
+static api_handler_fn *const handlers[ROUTE_MAX] = { GEN_ROUTES(API_ROW) };
+
+static int auth_by_socket(struct node *node, struct httpd_req *r, enum gen_role *role,
 			  char actor[128], struct err **e)
 {
 	struct ucred peer;
 
 	if (httpd_peer(r, &peer) < 0)
-		return err_set(e, EACCES, "auth.none",
+		return err_set(e, EACCES, ERR_AUTH_REQUIRED,
 			       "this address wants a certificate or a token");
-	*role = ROLE_ADMIN;
+	*role = GEN_ROLE_ADMIN;
 	snprintf(actor, 128, "uid:%u", (unsigned int)peer.uid);
 	return 0;
 }
 
-int router_new(struct node *node, const struct route *const *tables, struct router **ret,
-	       struct err **e)
+int router_new(struct node *node, struct router **ret, struct err **e)
 {
 	struct router *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return err_sys(e, ENOMEM, "router");
 	r->node = node;
-	r->tables = tables;
 	r->auth = auth_by_socket;
 	*ret = r;
 	return 0;
@@ -58,48 +56,19 @@ void router_set_auth(struct router *r, router_auth_fn *fn)
 
 /* -- answers -------------------------------------------------------------------------------------- */
 
-unsigned int api_status_of(int num)
+static void object_free(const struct gen_type *t, void *o)
 {
-	switch (num) {
-	case EINVAL:
-	case ERANGE:
-	case ENAMETOOLONG:
-	case EPROTO:
-		return 400;
-	case EACCES:
-	case EPERM:
-		return 403;
-	case ENOENT:
-	case ESRCH:
-		return 404;
-	case EEXIST:
-	case EBUSY:
-		return 409;
-	case ESTALE:
-		return 412;
-	case EFBIG:
-	case E2BIG:
-		return 413;
-	case ENOTSUP:
-	case ENOSYS:
-		return 422;
-	case ENOMEM:
-	case EAGAIN:
-		return 503;
-	case ETIMEDOUT:
-		return 504;
-	case ENOSPC:
-	case EDQUOT:
-		return 507;
-	default:
-		return 500;
-	}
+	if (o)
+		gen_done(t, o);
+	free(o);
 }
 
 static void call_free(struct api_call *c)
 {
-	for (size_t i = 0; i < ROUTE_PARAMS; i++)
-		free(c->params[i]);
+	if (c->route) {
+		object_free(c->route->query, c->query);
+		object_free(c->route->request, c->request);
+	}
 	json_free(c->body);
 	free(c);
 }
@@ -128,13 +97,10 @@ static void answer(struct api_call *c, unsigned int status, const char *type, co
 
 void api_text(struct api_call *c, unsigned int status, const char *json_text)
 {
-	_cleanup_(buf_done) struct buf b = { 0 };
-
-	if (!json_text || buf_addf(&b, "%s\n", json_text) < 0) {
+	if (json_text)
+		answer(c, status, "application/json", json_text, strlen(json_text));
+	else
 		api_fail(c, -ENOMEM, NULL);
-		return;
-	}
-	answer(c, status, "application/json", b.s, b.len);
 }
 
 void api_json(struct api_call *c, unsigned int status, struct json *v)
@@ -143,6 +109,14 @@ void api_json(struct api_call *c, unsigned int status, struct json *v)
 
 	json_free(v);
 	api_text(c, status, text);
+}
+
+void api_object(struct api_call *c, unsigned int status, const struct gen_type *t, const void *obj)
+{
+	_cleanup_(buf_done) struct buf b = { 0 };
+
+	gen_print(t, obj, 0, &b);
+	api_buf(c, status, "application/json", &b);
 }
 
 void api_buf(struct api_call *c, unsigned int status, const char *type, const struct buf *b)
@@ -161,158 +135,136 @@ void api_empty(struct api_call *c)
 void api_fail(struct api_call *c, int r, struct err *e)
 {
 	_cleanup_(buf_done) struct buf b = { 0 };
-	int num = e ? err_num(e) : -r;
-	/* the one refusal that no errno says */
-	unsigned int status = e && streq(err_id(e), "http.method") ? 405 : api_status_of(num);
+	const struct gen_error *known;
+	const char *id;
 
+	if (!e)
+		err_set(&e, -r, "sys", "%s", strerror(-r));
+	known = gen_error_of(e);
+	/* ids that the schema does not list say more than their errno's; those made from an errno do not */
+	id = str_starts(err_id(e), "sys") ? known->id : err_id(e);
+	if (known->status >= 500)
+		log_err("request failed", "method", httpd_method(c->req), "path",
+			httpd_path(c->req), "error", e);
 	buf_adds(&b, "{\"error\":{\"id\":");
-	if (e)
-		buf_add_json(&b, err_id(e));
-	else
-		buf_addf(&b, "\"sys.%s\"", err_name(num));
+	buf_add_json(&b, id);
 	buf_adds(&b, ",\"message\":");
-	buf_add_json(&b, e ? err_msg(e) : strerror(num));
-	buf_adds(&b, "}}\n");
+	buf_add_json(&b, err_msg(e));
+	if (known->hint) {
+		buf_adds(&b, ",\"hint\":");
+		buf_add_json(&b, known->hint);
+	}
+	buf_adds(&b, "}}");
 	err_free(e);
 	if (buf_error(&b))
 		answer(c, 503, "text/plain", "out of memory\n", 14);
 	else
-		answer(c, status, "application/json", b.s, b.len);
+		answer(c, (unsigned int)known->status, "application/json", b.s, b.len);
 }
 
-/* -- matching ------------------------------------------------------------------------------------- */
+/* -- reading a request ---------------------------------------------------------------------------- */
 
-struct segment {
-	const char *s;
-	size_t len;
-};
-
-/* "/v1/instances/a" -> 3 segments; -1: more than SEGMENTS_MAX.  Empty segments do not match anything. */
-static int split(const char *path, struct segment out[SEGMENTS_MAX])
+static int find_route(struct api_call *c, struct err **e)
 {
-	int n = 0;
+	_cleanup_(buf_done) struct buf allow = { 0 };
+	const char *name = httpd_method(c->req);
+	enum gen_method m = GEN_METHODS; /* of none: fits no route */
+	int r;
 
-	while (*path == '/') {
-		size_t len = strcspn(++path, "/");
-
-		if (n == SEGMENTS_MAX)
-			return -1;
-		out[n++] = (struct segment){ path, len };
-		path += len;
+	gen_method_parse(streq(name, "HEAD") ? "GET" : name, &m);
+	r = gen_route_find(m, httpd_raw_path(c->req), &c->match, e);
+	if (r == 0)
+		c->route = c->match.route;
+	for (enum gen_method k = 0; r == -EOPNOTSUPP && k < GEN_METHODS; k++) {
+		if (c->match.allowed & (1U << k))
+			buf_addf(&allow, "%s%s", allow.len ? ", " : "", gen_method_name(k));
 	}
-	return n;
+	if (allow.len)
+		httpd_add_header(c->req, "Allow", buf_str(&allow));
+	return r;
 }
 
-static bool is_param(const struct segment *s)
+static int parse_query(struct api_call *c, struct err **e)
 {
-	return s->len > 2 && s->s[0] == '{';
-}
+	const struct gen_type *t = c->route->query;
+	const char *query = httpd_raw_query(c->req), *project;
+	int r;
 
-static bool matches(const struct route *r, const struct segment *got, int n)
-{
-	struct segment want[SEGMENTS_MAX];
-
-	if (split(r->path, want) != n)
-		return false;
-	for (int i = 0; i < n; i++) {
-		if (is_param(&want[i]) ? got[i].len == 0
-				       : want[i].len != got[i].len ||
-						 memcmp(want[i].s, got[i].s, got[i].len) != 0)
-			return false;
-	}
-	return true;
-}
-
-static int take_params(struct api_call *c, const struct segment *got, int n)
-{
-	struct segment want[SEGMENTS_MAX];
-	size_t k = 0;
-
-	split(c->route->path, want);
-	for (int i = 0; i < n; i++) {
-		if (!is_param(&want[i]) || k == ROUTE_PARAMS)
-			continue;
-		c->params[k] = strndup(got[i].s, got[i].len);
-		if (!c->params[k++])
-			return -ENOMEM;
-	}
+	c->project = "default";
+	if (!t)
+		return *query ? err_set(e, EINVAL, ERR_SCHEMA_UNKNOWN, "%s takes no query",
+					c->route->path)
+			      : 0;
+	c->query = calloc(1, t->size);
+	if (!c->query)
+		return -ENOMEM;
+	r = gen_parse_query(t, query, c->query, e);
+	if (r < 0)
+		return r;
+	project = api_query_str(c, "project");
+	if (project)
+		c->project = project;
 	return 0;
-}
-
-/* The route, or NULL with the methods that the path knows in `allow`. */
-static const struct route *find_route(struct router *rt, const char *method,
-				      const struct segment *got, int n, struct buf *allow)
-{
-	for (const struct route *const *t = rt->tables; *t; t++) {
-		for (const struct route *r = *t; r->method; r++) {
-			if (!matches(r, got, n))
-				continue;
-			if (streq(r->method, method) ||
-			    (streq(r->method, "GET") && streq(method, "HEAD")))
-				return r;
-			if (!strstr(buf_str(allow), r->method))
-				buf_addf(allow, "%s%s", allow->len ? ", " : "", r->method);
-		}
-	}
-	return NULL;
 }
 
 static int parse_body(struct api_call *c, struct err **e)
 {
+	const struct gen_type *t = c->route->request;
 	const struct buf *b = httpd_body(c->req);
 	const char *type = httpd_header(c->req, "Content-Type");
 	int r;
 
-	if (b->len == 0) {
-		c->body = json_new_obj();
-		return c->body ? 0 : -ENOMEM;
+	if (!t) {
+		if (b->len && !(b->len == 2 && memcmp(b->s, "{}", 2) == 0))
+			return err_set(e, EINVAL, ERR_REQUEST_SYNTAX, "%s takes no body",
+				       c->route->path);
+		return 0;
 	}
-	if (type && !strstr(type, "json"))
-		return err_set(e, EINVAL, "http.type",
+	if (b->len && type && !strstr(type, "json"))
+		return err_set(e, EINVAL, ERR_REQUEST_MEDIA_TYPE,
 			       "the body must be application/json, not '%s'", type);
-	r = json_parse(b->s, b->len, NULL, &c->body, e);
+	r = b->len			  ? json_parse(b->s, b->len, NULL, &c->body, e)
+	    : !(c->body = json_new_obj()) ? -ENOMEM
+					  : 0;
 	if (r < 0)
 		return err_wrap(e, r, "request body");
 	if (json_kind(c->body) != JSON_K_OBJECT)
-		return err_set(e, EINVAL, "http.body", "request body: expected an object, got %s",
-			       json_kind_name(c->body));
-	return 0;
+		return err_set(e, EINVAL, ERR_SCHEMA_TYPE, "%s: expected an object, got %s",
+			       t->path, json_kind_name(c->body));
+	if (c->route->method != GEN_POST)
+		return 0;
+	c->request = calloc(1, t->size);
+	if (!c->request)
+		return -ENOMEM;
+	return gen_parse(t, c->body, NULL, GEN_CREATE, c->request, e);
 }
 
-static int check(struct router *rt, struct api_call *c, const struct segment *got, int n,
-		 struct err **e)
+static int read_call(struct router *rt, struct api_call *c, struct err **e)
 {
-	_cleanup_(buf_done) struct buf allow = { 0 };
-	const char *method = httpd_method(c->req);
-	int r;
+	int r = find_route(c, e);
 
-	c->route = n < 0 ? NULL : find_route(rt, method, got, n, &allow);
-	if (!c->route && allow.len) {
-		httpd_add_header(c->req, "Allow", allow.s);
-		return err_set(e, EPERM, "http.method", "%s is not possible here, %s is", method,
-			       allow.s);
-	}
-	if (!c->route)
-		return err_set(e, ENOENT, "http.path", "there is nothing at '%s'",
-			       httpd_path(c->req));
-	r = rt->auth(rt->node, c->req, &c->role, c->actor, e);
 	if (r < 0)
 		return r;
-	if (c->role < c->route->role)
-		return err_set(e, EACCES, "auth.role", "your role does not allow this");
-	r = take_params(c, got, n);
-	if (r == 0 && c->route->body)
-		r = parse_body(c, e);
-	return r;
+	for (unsigned int i = 0; i < c->route->n_params; i++)
+		c->params[i] = c->match.params[i];
+	if (c->route->role != GEN_ROLE_NONE) {
+		r = rt->auth(rt->node, c->req, &c->role, c->actor, e);
+		if (r < 0)
+			return r;
+		if (c->role < c->route->role)
+			return err_set(e, EACCES, ERR_AUTH_DENIED,
+				       "your role does not permit this: it takes the role %s",
+				       gen_role_name(c->route->role));
+	}
+	r = parse_query(c, e);
+	return r < 0 ? r : parse_body(c, e);
 }
 
 void router_handle(struct httpd_req *req, void *arg)
 {
 	struct api_call *c = calloc(1, sizeof(*c));
-	struct segment got[SEGMENTS_MAX];
 	struct router *rt = arg;
 	struct err *e = NULL;
-	const char *project;
 	int r;
 
 	if (!c) {
@@ -322,11 +274,33 @@ void router_handle(struct httpd_req *req, void *arg)
 	c->node = rt->node;
 	c->req = req;
 	c->began = now_mono();
-	project = httpd_query(req, "project");
-	c->project = project && *project ? project : "default";
-	r = check(rt, c, got, split(httpd_path(req), got), &e);
+	r = read_call(rt, c, &e);
 	if (r < 0)
 		api_fail(c, r, e);
 	else
-		c->route->handler(c);
+		handlers[c->route->id](c);
+}
+
+const void *api_query_field(const struct api_call *c, const char *name)
+{
+	const struct gen_type *t = c->route->query;
+	const struct gen_field *f = t ? gen_field_find(t, name, strlen(name)) : NULL;
+
+	if (!f || (f->has != GEN_NO_HAS && !*((const bool *)c->query + f->has)))
+		return NULL;
+	return (const char *)c->query + f->offset;
+}
+
+const char *api_query_str(const struct api_call *c, const char *name)
+{
+	char *const *s = api_query_field(c, name);
+
+	return s ? *s : NULL;
+}
+
+bool api_query_on(const struct api_call *c, const char *name)
+{
+	const bool *b = api_query_field(c, name);
+
+	return b && *b;
 }

@@ -1,69 +1,75 @@
-/* Routes: which handler answers which method and path, and who may.
+/* The REST API's edge: finds the route of a request, decides who asks and whether they may, parses query and body by the
+ * schema, and calls the route's handler.
  *
- * A table of routes is matched segment by segment; "{ref}" takes any one segment.  Unknown paths get 404, known paths with
- * another method 405 with Allow.  Handlers get an api_call and end it with one of the api_ answers, now or later.
+ * schema/rest.json lists the routes.  The handler of route `volume_get` is the function route_volume_get(), declared below for
+ * every route that is not "planned"; a missing one does not link.  A handler gets an api_call and ends it with one of the
+ * api_ answers, now or later.
  *
- * Errors travel as {"error":{"id":...,"message":...}} with the HTTP status that fits the errno.
+ * Errors travel as {"error":{"id":...,"message":...,"hint":...}} with the HTTP status of schema/errors.json.
  * Thread: the main loop's. */
 #ifndef NODE_ROUTER_H
 #define NODE_ROUTER_H
 
 #include "ext/httpd.h"
 #include "ext/json.h"
+#include "gen/routes.h"
 
 struct node; /* node/node.h */
-
-enum api_role { ROLE_NONE, ROLE_VIEWER, ROLE_OPERATOR, ROLE_ADMIN };
-
-#define ROUTE_PARAMS 3
 
 struct api_call {
 	struct node *node;
 	struct httpd_req *req;
-	const struct route *route;
-	enum api_role role;
-	char actor[128];	    /* "uid:0", "cert:ab12...", "token:name": for the audit log */
-	const char *project;	    /* ?project=, "default" without */
-	char *params[ROUTE_PARAMS]; /* what {…} matched, decoded */
-	struct json *body;	    /* parsed when the route wants it; NULL otherwise */
+	const struct gen_route *route;
+	enum gen_role role;
+	char actor[128];     /* "uid:0", "cert:alice", "token:ci": for tasks and the audit log */
+	const char *project; /* ?project=, "default" without */
+	const char *params[GEN_PARAMS_MAX]; /* what {...} matched: decoded, of their format */
+	void *query;   /* struct api_<route->query>, defaults set; NULL: the route takes none */
+	void *request; /* POST: struct api_<route->request>, checked; NULL: the route takes none */
+	struct json *body; /* PATCH, PUT: for api_x_patch() and api_x_replace() */
 	nsec_t began;
 	void *data; /* the handler's, with its own `gone` through httpd_set_data() */
+	/* private */
+	struct gen_route_match match;
 };
 
-struct route {
-	const char *method, *path;
-	enum api_role role;
-	bool body; /* a JSON body is parsed; missing means {} */
-	void (*handler)(struct api_call *c);
-};
+typedef void api_handler_fn(struct api_call *c);
+#define API_DECLARE(id, name) void route_##name(struct api_call *c);
+GEN_ROUTES(API_DECLARE)
+#undef API_DECLARE
 
 struct router;
-/* tables: NULL-terminated list of route arrays, each ended by a route without method; borrowed. */
-int router_new(struct node *node, const struct route *const *tables, struct router **ret,
-	       struct err **e);
+int router_new(struct node *node, struct router **ret, struct err **e);
 void router_free(struct router *r); /* NULL: no effect */
 DEFINE_CLEANUP(struct router *, router_free);
 
-/* For struct httpd_cfg: arg is the router.  auth decides role and actor of a request; the default asks the unix socket's
- * peer: root and members of the group that may open the socket are admins. */
+/* For struct httpd_cfg: arg is the router. */
 void router_handle(struct httpd_req *r, void *arg);
-typedef int router_auth_fn(struct node *node, struct httpd_req *r, enum api_role *role,
+/* Decides role and actor of a request; the default asks the unix socket's peer: root and members of the group that may open
+ * the socket are admins.  Errors: auth.required, auth.expired. */
+typedef int router_auth_fn(struct node *node, struct httpd_req *r, enum gen_role *role,
 			   char actor[128], struct err **e);
-void router_set_auth(struct router *r, router_auth_fn *fn);
+void router_set_auth(struct router *r, router_auth_fn *fn); /* NULL: the default */
+
+/* A field of the query by name, for handlers that serve several routes: NULL when the route has none such or the client gave none
+ * and there is no default.  Of a duration: const nsec_t *; of text: char *const *; of a list: const struct gen_vec *. */
+const void *api_query_field(const struct api_call *c, const char *name);
+const char *api_query_str(const struct api_call *c,
+			  const char *name);		       /* of text; NULL: not given */
+bool api_query_on(const struct api_call *c, const char *name); /* of a boolean */
 
 /* -- answers: each ends the call and frees it -- */
 void api_json(struct api_call *c, unsigned int status,
 	      struct json *v); /* v: taken; NULL: out of memory */
 void api_text(struct api_call *c, unsigned int status,
 	      const char *json_text); /* copied; NULL: out of memory */
+/* An object of the schema; secrets are left out. */
+void api_object(struct api_call *c, unsigned int status, const struct gen_type *t, const void *obj);
 void api_buf(struct api_call *c, unsigned int status, const char *type, const struct buf *b);
 void api_empty(struct api_call *c); /* 204 */
 /* e: taken; r: -errno, used when e is NULL. */
 void api_fail(struct api_call *c, int r, struct err *e);
 /* The handler made another kind of answer through httpd_: forget the call. */
 void api_done(struct api_call *c);
-
-/* HTTP status of an errno. */
-unsigned int api_status_of(int num);
 
 #endif

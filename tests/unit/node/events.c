@@ -69,7 +69,7 @@ static void changes_become_events(void **state)
 	events_unlisten(&l);
 	assert_string_equal(types, "volume.created volume.status volume.full volume.deleted ");
 	assert_int_equal(file_read(AT_FDCWD, path, 10000, &b, NULL), 0);
-	assert_non_null(strstr(buf_str(&b), "\"actor\":\"root\""));
+	assert_non_null(strstr(buf_str(&b), "\"user\":\"root\""));
 	assert_null(strstr(buf_str(&b), "volume.status")); /* too many of these for a log */
 }
 

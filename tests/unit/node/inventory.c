@@ -50,7 +50,7 @@ static void objects_are_found_by_name_id_and_prefix(void **state)
 	err_clear(&e);
 	snprintf(prefix, sizeof(prefix), "%.4s", a->id); /* both were made in the same second */
 	assert_null(inventory_find(inv, "instance", "default", prefix, &e));
-	assert_string_equal(err_id(e), "object.ambiguous");
+	assert_string_equal(err_id(e), "request.ambiguous");
 	err_clear(&e);
 	assert_null(inventory_find(inv, "volume", "default", a->id, NULL));
 	assert_ptr_equal(inventory_next(inv, "instance", a), b);

@@ -175,7 +175,7 @@ static void one_target_one_task(void **state)
 		      *other = submit("make", "y");
 
 	assert_string_equal(state_of(first), "running");
-	assert_string_equal(state_of(second), "waiting");
+	assert_string_equal(state_of(second), "queued");
 	assert_string_equal(state_of(other), "succeeded");
 	task_next(hanging);
 	assert_string_equal(state_of(first), "succeeded");
