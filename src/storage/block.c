@@ -291,7 +291,9 @@ int disk_extents(struct disk *d, uint64_t off, uint64_t len, struct extent_list 
 	*ret = (struct extent_list){ 0 };
 	if (len == 0)
 		return 0;
+	pthread_mutex_lock(&d->ctl_lock); /* the graph stays as it is */
 	r = node_extents(d->top, off, len, ret);
+	pthread_mutex_unlock(&d->ctl_lock);
 	if (r < 0)
 		extent_list_done(ret);
 	return r;

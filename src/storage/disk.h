@@ -7,11 +7,12 @@
 #include "sys/aio.h"
 
 struct disk {
-	struct disk_node *top;	  /* where requests enter: a filter or the format */
+	struct disk_node *top;	/* where requests enter: a filter or the format */
+	struct disk_node *gate; /* last of the filters: what is below changes while it is closed */
 	struct disk_node *format; /* the active layer */
 	char *path;
 	struct disk_cfg cfg; /* what later opens need; its strings and arrays are not kept */
-	unsigned int n_nodes;
+	uint64_t ids[DISK_MAX_NODES / 64]; /* node ids in use; under ctl_lock */
 	bool readonly;
 	bool repairing;		    /* opened for check --repair */
 	unsigned int opening_depth; /* of the backing file that is being opened */
@@ -49,6 +50,8 @@ struct disk_queue {
 	pthread_mutex_t post_lock;
 	struct list posted;  /* under post_lock: io_resume_later() */
 	struct list delayed; /* by io->due */
+	struct list retired; /* under post_lock: nodes to detach on this thread */
+	atomic_bool any_retired;
 	struct timer timer;
 	int wake_fd;
 	struct {
@@ -65,6 +68,16 @@ int disk_build(struct disk *d, const struct disk_cfg *cfg, struct err **e);
 int queue_new(struct disk *d, struct loop *loop, struct disk_queue **ret, struct err **e);
 void queue_free(struct disk_queue *q);
 void queue_detach_node(struct disk_queue *q, struct disk_node *n);
+void queue_retire_node(struct disk_queue *q,
+		       struct disk_node *n); /* the same, later, on its thread */
+void node_unref(struct disk_node *n);
+extern const struct disk_ops disk_gate;
+/* How files below are opened: what they inherit from the way that the disk was. */
+struct disk_cfg disk_cfg_below(const struct disk *d, const char *path, const char *format,
+			       bool readonly);
+/* Driver and format for cfg->path. */
+int node_open_image(struct disk *d, const struct disk_cfg *cfg, struct disk_node **ret,
+		    struct err **e);
 void queue_wake(struct disk_queue *q);
 
 #endif

@@ -25,6 +25,11 @@
 #define DISK_MAX_IO    (64 * MIB) /* one request */
 #define DISK_HEAD      (64 * KIB) /* what probing may look at */
 
+/* Requests of our own that enter at the gate; in disk_io.op. */
+#define DISK_OP_POPULATE 32 /* the format's populate() */
+#define DISK_OP_CAPTURE \
+	33 /* the cbw filter saves [off, off+len) as if it were to be written; without one: no effect */
+
 struct aio;
 
 enum disk_kind { DISK_DRIVER, DISK_FORMAT, DISK_FILTER };
@@ -68,6 +73,22 @@ struct disk_ops {
 	int (*write_compressed)(struct disk_node *n, const void *cluster, uint64_t off);
 	/* Formats with a write-back cache of metadata: make it stable; after it the file below is a complete image. */
 	int (*sync)(struct disk_node *n, struct err **e);
+	/* What was written to becomes read-only, with all of it on the disk and the lock of a reader.  Quiesced. */
+	int (*seal)(struct disk_node *n, struct err **e);
+	/* Take the writer's lock that open skipped (cfg.no_lock). */
+	int (*claim)(struct disk_node *n, struct err **e);
+	/* Formats with a backing chain, opened without one: read what they do not hold from b, which is sealed, through
+	 * b's own submit().  Takes b.  NULL: something lies below that is never read; zeroes are recorded as zeroes.
+	 * Quiesced. */
+	void (*adopt)(struct disk_node *n, struct disk_node *b);
+	/* Open the chain that the image names now (NULL: none) beside the one in use; beside I/O.  Then, quiesced, put it
+	 * in place; returns the old one, for node_close(). */
+	int (*chain_open)(struct disk_node *n, void **ret, struct err **e);
+	struct disk_node *(*chain_swap)(struct disk_node *n, void *chain);
+	void (*chain_drop)(void *chain); /* it is not wanted after all */
+	/* Copy into the image what lies below it in [io->off, io->off+io->len), where it holds nothing itself; beside I/O.
+	 * Through the gate, not through filters: contents do not change. */
+	void (*populate)(struct disk_node *n, struct disk_io *io);
 	/* Formats: the image's own state for `info`; see qcow2.h. */
 	void (*info)(struct disk_node *n,
 		     void (*emit)(void *arg, const char *name, const char *value), void *arg);
@@ -85,11 +106,11 @@ struct disk_node {
 	struct disk_limits limits;
 	bool readonly;
 	bool probed; /* raw by probing: the head is guarded */
-	bool gated;  /* the active format: see disk_quiesce() */
 	bool detect_zeroes;
 	bool grows; /* drivers: writes behind the end make the file longer, gaps read as zeroes */
 	unsigned int chain_depth; /* formats: images above this one in the chain */
 	unsigned int id;	  /* index of its per-queue slots */
+	atomic_uint refs;	  /* queues that must still forget it, and its owner */
 };
 
 /* The table, in disktab.c. */

@@ -54,6 +54,34 @@ const char *param_get(const char *const *params, const char *name)
 	return NULL;
 }
 
+void node_unref(struct disk_node *n)
+{
+	struct disk *d = n->disk;
+
+	if (atomic_fetch_sub(&n->refs, 1) != 1)
+		return;
+	pthread_mutex_lock(&d->lock);
+	d->ids[n->id / 64] &= ~(1ULL << n->id % 64);
+	pthread_mutex_unlock(&d->lock);
+	free(n->path);
+	free(n);
+}
+
+/* 0 or more, -1: too many. */
+static int id_new(struct disk *d)
+{
+	int id = -1;
+
+	pthread_mutex_lock(&d->lock);
+	for (int i = 0; i < DISK_MAX_NODES / 64 && id < 0; i++)
+		if (d->ids[i] != UINT64_MAX)
+			id = i * 64 + __builtin_ctzll(~d->ids[i]);
+	if (id >= 0)
+		d->ids[id / 64] |= 1ULL << id % 64;
+	pthread_mutex_unlock(&d->lock);
+	return id;
+}
+
 int node_close(struct disk_node *n)
 {
 	struct disk_queue *q;
@@ -65,16 +93,22 @@ int node_close(struct disk_node *n)
 	d = n->disk;
 	if (n->ops->close) /* while its files still work */
 		first = n->ops->close(n);
-	list_for_each_entry(q, &d->queues, in_disk)
-		queue_detach_node(q, n);
+	pthread_mutex_lock(&d->lock);
+	list_for_each_entry(q, &d->queues, in_disk) {
+		if (q == d->ctl || pthread_equal(q->owner, pthread_self()))
+			queue_detach_node(q, n);
+		else
+			queue_retire_node(q, n);
+	}
+	pthread_mutex_unlock(&d->lock);
 	r = node_close(n->data);
 	first = first ?: r;
 	r = node_close(n->backing);
 	first = first ?: r;
 	r = node_close(n->next);
 	first = first ?: r;
-	free(n->path);
-	free(n);
+	n->data = n->backing = n->next = NULL;
+	node_unref(n);
 	return first;
 }
 
@@ -83,9 +117,9 @@ int node_open(struct disk *d, const struct disk_ops *ops, const char *path,
 	      struct err **e)
 {
 	struct disk_node *n;
-	int r;
+	int id = id_new(d), r;
 
-	if (d->n_nodes >= DISK_MAX_NODES) {
+	if (id < 0) {
 		r = err_set(e, ELOOP, "disk.limit", "more than %d parts in one disk",
 			    DISK_MAX_NODES);
 		node_close(next);
@@ -96,6 +130,9 @@ int node_open(struct disk *d, const struct disk_ops *ops, const char *path,
 		n->path = strdup(path ?: "");
 	if (!n || !n->path) {
 		free(n);
+		pthread_mutex_lock(&d->lock);
+		d->ids[id / 64] &= ~(1ULL << id % 64);
+		pthread_mutex_unlock(&d->lock);
 		node_close(next);
 		return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
 	}
@@ -103,7 +140,8 @@ int node_open(struct disk *d, const struct disk_ops *ops, const char *path,
 	n->disk = d;
 	n->next = next;
 	n->readonly = cfg->readonly;
-	n->id = d->n_nodes++;
+	n->id = (unsigned int)id;
+	atomic_init(&n->refs, 1);
 	n->limits = (struct disk_limits){
 		.block = 512, .opt_io = 4096, .discard_align = 4096, .max_io = DISK_MAX_IO
 	};
@@ -121,8 +159,8 @@ int node_open(struct disk *d, const struct disk_ops *ops, const char *path,
 }
 
 /* Driver, then format, for cfg->path.  A guessed format is written to *probed. */
-static int open_image(struct disk *d, const struct disk_cfg *cfg, struct disk_node **ret,
-		      struct err **e)
+int node_open_image(struct disk *d, const struct disk_cfg *cfg, struct disk_node **ret,
+		    struct err **e)
 {
 	const struct disk_ops *driver = disk_find_ops(DISK_DRIVER, cfg->driver ?: "file");
 	const char *format = cfg->format;
@@ -165,8 +203,8 @@ static int open_image(struct disk *d, const struct disk_cfg *cfg, struct disk_no
 }
 
 /* What a file below inherits from the way that the disk was opened. */
-static struct disk_cfg cfg_below(const struct disk *d, const char *path, const char *format,
-				 bool readonly)
+struct disk_cfg disk_cfg_below(const struct disk *d, const char *path, const char *format,
+			       bool readonly)
 {
 	struct disk_cfg c = d->cfg;
 
@@ -211,9 +249,9 @@ static int open_named(struct disk_node *from, const char *path, const char *form
 	full = resolve(from->path, path);
 	if (!full)
 		return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
-	cfg = cfg_below(from->disk, full, format, readonly);
+	cfg = disk_cfg_below(from->disk, full, format, readonly);
 	if (with_format)
-		return open_image(from->disk, &cfg, ret, e);
+		return node_open_image(from->disk, &cfg, ret, e);
 	return node_open(from->disk, disk_find_ops(DISK_DRIVER, "file"), full, &cfg, NULL, ret, e);
 }
 
@@ -231,12 +269,18 @@ int node_open_file(struct disk_node *from, const char *path, bool readonly, stru
 
 int disk_build(struct disk *d, const struct disk_cfg *cfg, struct err **e)
 {
-	int r = open_image(d, cfg, &d->top, e);
+	int r = node_open_image(d, cfg, &d->top, e);
 
 	if (r < 0)
 		return r;
 	d->format = d->top;
-	d->format->gated = true;
+	d->top = NULL; /* node_open() takes it, also when it fails */
+	r = node_open(d, &disk_gate, cfg->path, cfg, d->format, &d->gate, e);
+	if (r < 0) {
+		d->format = NULL;
+		return r;
+	}
+	d->top = d->gate;
 	for (size_t i = cfg->n_filters; i-- > 0;) {
 		const struct disk_filter_cfg *f = &cfg->filters[i];
 		const struct disk_ops *ops = disk_find_ops(DISK_FILTER, f->name);

@@ -3,7 +3,8 @@
  * Root requests are the caller's, child requests come from the queue's pool.  A root request that ends while the
  * caller is still inside disk_submit() waits in `completed`; else its done() runs at once.
  *
- * The gate: requests count themselves into q->inside when they enter the active format and out at their end.
+ * The gate is a node of its own, below the filters of the configuration: requests count themselves into q->inside
+ * when they pass it and out at their end.  What is below it (gate->next) changes only while it is closed: live.c.
  * disk_quiesce() raises d->paused, then waits for every counter to reach zero; a request that sees `paused` after
  * counting itself in goes out again and parks.  Both sides use sequentially consistent atomics, so one of them sees
  * the other. */
@@ -314,6 +315,8 @@ void disk_quiesce(struct disk *d)
 	struct disk_queue *q;
 	bool again;
 
+	/* Whoever holds it could be parked at the gate and keep it from what runs while the gate is closed. */
+	pthread_mutex_lock(&d->ctl_lock);
 	pthread_mutex_lock(&d->lock);
 	atomic_fetch_add(&d->paused, 1);
 	do {
@@ -344,6 +347,7 @@ void disk_resume(struct disk *d)
 		list_for_each_entry(q, &d->queues, in_disk)
 			queue_wake(q);
 	pthread_mutex_unlock(&d->lock);
+	pthread_mutex_unlock(&d->ctl_lock);
 }
 
 static void queue_unpark(struct disk_queue *q)
@@ -356,16 +360,41 @@ static void queue_unpark(struct disk_queue *q)
 	list_init(&parked);
 	list_splice_tail(&parked, &q->parked);
 	while ((l = list_pop(&parked)))
-		node_submit(q->disk->format, list_entry(l, struct disk_io, link));
+		node_submit(q->disk->gate, list_entry(l, struct disk_io, link));
 }
+
+static int gate_open(struct disk_node *n, const struct disk_cfg *cfg, struct err **e)
+{
+	return 0;
+}
+
+static void gate_submit(struct disk_node *n, struct disk_io *io)
+{
+	if (!gate_enter(io->q, io))
+		return;
+	if (unlikely(io->op == DISK_OP_POPULATE)) {
+		io->node = io->q->disk->format;
+		io->node->ops->populate(io->node, io);
+	} else if (unlikely(io->op == DISK_OP_CAPTURE && n->next == io->q->disk->format)) {
+		disk_io_done(io, 0);
+	} else {
+		node_pass(io, n->next);
+	}
+}
+
+const struct disk_ops disk_gate = {
+	.name = "gate",
+	.kind = DISK_FILTER,
+	.instance_size = sizeof(struct disk_node),
+	.open = gate_open,
+	.submit = gate_submit,
+};
 
 /* ---- requests ---- */
 
 void node_submit(struct disk_node *n, struct disk_io *io)
 {
 	io->node = n;
-	if (n->gated && !gate_enter(io->q, io))
-		return;
 	n->ops->submit(n, io);
 }
 
@@ -586,6 +615,8 @@ void queue_wake(struct disk_queue *q)
 		return; /* the counter is full: awake already */
 }
 
+static void queue_run_retired(struct disk_queue *q);
+
 static int queue_run_posted(struct disk_queue *q)
 {
 	struct list got;
@@ -604,6 +635,49 @@ static int queue_run_posted(struct disk_queue *q)
 		io->resume(io);
 	}
 	return n;
+}
+
+/* ---- nodes that are closed while queues of other threads know them ---- */
+
+struct retired {
+	struct list link;
+	struct disk_node *node;
+};
+
+void queue_retire_node(struct disk_queue *q, struct disk_node *n)
+{
+	struct retired *x = malloc(sizeof(*x));
+
+	atomic_fetch_add(&n->refs, 1);
+	if (!x)
+		return; /* costs the memory of the node */
+	x->node = n;
+	pthread_mutex_lock(&q->post_lock);
+	list_add_tail(&q->retired, &x->link);
+	atomic_store(&q->any_retired, true);
+	pthread_mutex_unlock(&q->post_lock);
+	queue_wake(q);
+}
+
+static void queue_run_retired(struct disk_queue *q)
+{
+	struct list got;
+	struct list *l;
+
+	if (likely(!atomic_load_explicit(&q->any_retired, memory_order_relaxed)))
+		return;
+	list_init(&got);
+	pthread_mutex_lock(&q->post_lock);
+	list_splice_tail(&got, &q->retired);
+	atomic_store(&q->any_retired, false);
+	pthread_mutex_unlock(&q->post_lock);
+	while ((l = list_pop(&got))) {
+		struct retired *x = list_entry(l, struct retired, link);
+
+		queue_detach_node(q, x->node);
+		node_unref(x->node);
+		free(x);
+	}
 }
 
 static int queue_deliver(struct disk_queue *q)
@@ -628,6 +702,7 @@ int disk_poll(struct disk_queue *q, bool wait)
 	q->plugged++;
 	do {
 		n = queue_run_posted(q) + queue_run_delayed(q);
+		queue_run_retired(q);
 		queue_unpark(q);
 		n += aio_poll(q->aio, false);
 		n += queue_deliver(q);
@@ -698,6 +773,7 @@ int queue_new(struct disk *d, struct loop *loop, struct disk_queue **ret, struct
 	list_init(&q->pool);
 	list_init(&q->posted);
 	list_init(&q->delayed);
+	list_init(&q->retired);
 	pthread_mutex_init(&q->post_lock, NULL);
 	q->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (q->wake_fd < 0) {
@@ -746,11 +822,13 @@ void queue_free(struct disk_queue *q)
 	if (!q)
 		return;
 	d = q->disk;
+	queue_run_retired(q);
 	for (unsigned int i = 0; i < q->n_slots; i++)
 		if (q->slots[i].node)
 			queue_detach_node(q, q->slots[i].node);
 	pthread_mutex_lock(&d->lock);
 	list_del(&q->in_disk);
+	pthread_cond_broadcast(&d->drained);
 	for (int i = 0; i < DISK_N_OPS; i++) {
 		d->closed_stats.ops[i] += q->stats.ops[i];
 		d->closed_stats.bytes[i] += q->stats.bytes[i];
@@ -758,6 +836,7 @@ void queue_free(struct disk_queue *q)
 		d->closed_stats.time[i] += q->stats.time[i];
 	}
 	pthread_mutex_unlock(&d->lock);
+	queue_run_retired(q); /* nobody finds the queue any more */
 	watch_remove(&q->aio_watch);
 	watch_remove(&q->wake_watch);
 	timer_stop(&q->timer);

@@ -20,7 +20,7 @@
 struct file {
 	struct disk_node node;
 	int fd;
-	bool own_fd, block, direct;
+	bool own_fd, block, direct, locked;
 	atomic_bool no_zero_range, no_punch;
 	bool no_discard, no_flush;
 };
@@ -101,19 +101,41 @@ static int file_open(struct disk_node *n, const struct disk_cfg *cfg, struct err
 	n->limits.can_zero = true;
 	if (cfg->no_lock)
 		return 0;
-	return image_lock(f->fd, cfg->path ?: "fd",
-			  cfg->readonly ? IMAGE_LOCK_READ : IMAGE_LOCK_WRITE, e);
+	r = image_lock(f->fd, cfg->path ?: "fd", cfg->readonly ? IMAGE_LOCK_READ : IMAGE_LOCK_WRITE,
+		       e);
+	f->locked = r == 0;
+	return r;
 }
 
 static int file_close(struct disk_node *n)
 {
 	struct file *f = to_file(n);
 
+	/* explicitly: rings may hold the open file a little longer */
+	if (f->fd >= 0 && f->locked)
+		image_lock(f->fd, n->path, IMAGE_UNLOCKED, NULL);
 	if (f->own_fd)
 		f->fd = safe_close(f->fd);
-	else if (f->fd >= 0)
-		image_lock(f->fd, n->path, IMAGE_UNLOCKED, NULL);
 	return 0;
+}
+
+static int file_seal(struct disk_node *n, struct err **e)
+{
+	struct file *f = to_file(n);
+	int r = f->locked ? image_lock(f->fd, n->path, IMAGE_LOCK_READ, e) : 0;
+
+	if (r == 0)
+		n->readonly = true;
+	return r;
+}
+
+static int file_claim(struct disk_node *n, struct err **e)
+{
+	struct file *f = to_file(n);
+	int r = image_lock(f->fd, n->path, n->readonly ? IMAGE_LOCK_READ : IMAGE_LOCK_WRITE, e);
+
+	f->locked |= r == 0;
+	return r;
 }
 
 static int file_attach(struct disk_node *n, struct disk_queue *q, void **slot)
@@ -571,4 +593,6 @@ const struct disk_ops disk_driver_file = {
 	.extents = file_extents,
 	.resize = file_resize,
 	.usage = file_usage,
+	.seal = file_seal,
+	.claim = file_claim,
 };

@@ -207,6 +207,17 @@ static int mem_usage(struct disk_node *n, uint64_t *allocated, uint64_t *apparen
 	return 0;
 }
 
+static int mem_claim(struct disk_node *n, struct err **e)
+{
+	return 0; /* nobody else can have it */
+}
+
+static int mem_seal(struct disk_node *n, struct err **e)
+{
+	n->readonly = true;
+	return 0;
+}
+
 const struct disk_ops disk_driver_mem = {
 	.name = "mem",
 	.kind = DISK_DRIVER,
@@ -217,4 +228,6 @@ const struct disk_ops disk_driver_mem = {
 	.extents = mem_extents,
 	.resize = mem_resize,
 	.usage = mem_usage,
+	.seal = mem_seal,
+	.claim = mem_claim,
 };

@@ -79,6 +79,21 @@ static int raw_create(struct disk_node *file, const struct disk_create *c, struc
 	return node_resize(file, c->size, c->provision, false, e);
 }
 
+static int raw_seal(struct disk_node *n, struct err **e)
+{
+	int r = node_sync_op(n->next, DISK_FLUSH, 0, 0, 0);
+
+	if (r < 0)
+		return err_sys(e, -r, "flush '%s'", n->path);
+	n->readonly = true;
+	return n->next->ops->seal ? n->next->ops->seal(n->next, e) : 0;
+}
+
+static int raw_claim(struct disk_node *n, struct err **e)
+{
+	return n->next->ops->claim(n->next, e);
+}
+
 const struct disk_ops disk_format_raw = {
 	.name = "raw",
 	.kind = DISK_FORMAT,
@@ -88,4 +103,6 @@ const struct disk_ops disk_format_raw = {
 	.submit = raw_submit,
 	.resize = raw_resize,
 	.create = raw_create,
+	.seal = raw_seal,
+	.claim = raw_claim,
 };

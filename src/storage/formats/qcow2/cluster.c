@@ -196,6 +196,42 @@ int q_table_load_sync(struct qcow2 *s, uint64_t i, struct q_table **ret)
 	return 0;
 }
 
+int q_table_peek(struct qcow2 *s, uint64_t off, struct q_table *room, struct q_table **ret)
+{
+	uint64_t i = l1_index(s, off);
+
+	*ret = NULL;
+	while (i < s->h.l1_size) {
+		struct q_table *t = s->tables[i];
+		uint64_t at = s->l1[i] & Q_OFFSET;
+		int r;
+
+		if (t && t->data) {
+			*ret = t;
+			return 0;
+		}
+		if (!at)
+			return 0;
+		if (room->data &&
+		    room->off == at) { /* as it is on the disk: nobody has changed it */
+			*ret = room;
+			return 0;
+		}
+		r = l1_check(s, i);
+		if (r < 0)
+			return r;
+		pthread_mutex_unlock(&s->lock);
+		if (!room->data)
+			room->data = aligned_alloc(4096, MAX(s->cluster_size, 4096U));
+		r = room->data ? node_pread(s->file, room->data, s->cluster_size, at) : -ENOMEM;
+		pthread_mutex_lock(&s->lock);
+		room->off = r < 0 ? 0 : at;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 void q_tables_drop(struct qcow2 *s)
 {
 	for (uint64_t i = 0; s->tables && i < s->h.l1_size; i++) {

@@ -4,6 +4,7 @@
  *
  * Built from the bottom up: each layer's own extents are laid over the array of the layers below it. */
 #include <string.h>
+#include "storage/disk.h"
 #include "storage/formats/qcow2/qcow2.h"
 
 #define MAX_EXTENTS (64U << 20) /* of 40 bytes; more fragments than that are refused */
@@ -133,26 +134,21 @@ static int layer_over(struct qcow2 *s, const struct q_map *under, uint64_t size,
 	return r;
 }
 
-int q_below_build(struct qcow2 *s, struct err **e)
+/* The map of b and what lies below it, for an image on top. */
+static int map_of(struct disk_node *b, struct q_map *ret, struct err **e)
 {
-	struct disk_node *b = s->node.backing;
 	struct q_map m = { 0 };
 	int r;
 
-	q_map_done(&s->below);
-	s->below_size = 0;
-	if (!b)
-		return 0;
-	s->below_size = atomic_load(&b->size);
 	if (b->ops != &disk_format_qcow2) {
-		r = map_add(&m, &(struct q_extent){ .len = s->below_size,
+		r = map_add(&m, &(struct q_extent){ .len = atomic_load(&b->size),
 						    .node = b->next ?: b,
 						    .kind = Q_EXTENT_DATA,
 						    .depth = 1 });
 	} else {
 		struct qcow2 *o = to_qcow2(b);
 
-		r = layer_over(o, &o->below, s->below_size, 1, &m);
+		r = layer_over(o, &o->below, atomic_load(&b->size), 1, &m);
 		q_tables_drop(o); /* the array says it all */
 		q_map_done(&o->below);
 	}
@@ -162,8 +158,90 @@ int q_below_build(struct qcow2 *s, struct err **e)
 			       "the map of backing file '%s' cannot be read: %s", b->path,
 			       strerror(-r));
 	}
-	s->below = m;
+	*ret = m;
 	return 0;
+}
+
+int q_below_build(struct qcow2 *s, struct err **e)
+{
+	struct disk_node *b = s->node.backing;
+
+	q_map_done(&s->below);
+	s->below_size = 0;
+	if (!b)
+		return 0;
+	s->below_size = atomic_load(&b->size);
+	return map_of(b, &s->below, e);
+}
+
+/* ---- another chain for an image in use ---- */
+
+struct chain {
+	struct disk_node *backing;
+	struct q_map map;
+};
+
+void q_chain_drop(void *chain)
+{
+	struct chain *c = chain;
+
+	if (!c)
+		return;
+	q_map_done(&c->map);
+	node_close(c->backing);
+	free(c);
+}
+
+int q_chain_open(struct disk_node *n, void **ret, struct err **e)
+{
+	struct qcow2 *s = to_qcow2(n);
+	struct chain *c = calloc(1, sizeof(*c));
+	struct disk *d = n->disk;
+	unsigned int depth = d->opening_depth;
+	int r = 0;
+
+	if (!c)
+		return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
+	if (s->h.backing && s->h.backing[0]) {
+		d->opening_depth = n->chain_depth + 1;
+		r = node_open_named(n, s->h.backing, s->h.backing_format, true, &c->backing, e);
+		d->opening_depth = depth;
+		if (r == 0)
+			r = map_of(c->backing, &c->map, e);
+		if (r < 0) {
+			q_chain_drop(c);
+			return err_wrap(e, r, "backing file '%s'", s->h.backing);
+		}
+	}
+	*ret = c;
+	return 0;
+}
+
+struct disk_node *q_chain_swap(struct disk_node *n, void *chain)
+{
+	struct qcow2 *s = to_qcow2(n);
+	struct chain *c = chain;
+	struct disk_node *old = n->backing;
+
+	pthread_mutex_lock(&s->lock);
+	q_map_done(&s->below);
+	n->backing = c->backing;
+	s->below = c->map;
+	s->below_size = c->backing ? atomic_load(&c->backing->size) : 0;
+	s->has_below = c->backing;
+	s->below_direct = false;
+	pthread_mutex_unlock(&s->lock);
+	free(c);
+	return old;
+}
+
+void q_adopt(struct disk_node *n, struct disk_node *b)
+{
+	struct qcow2 *s = to_qcow2(n);
+
+	n->backing = b;
+	s->below_size = atomic_load(b ? &b->size : &n->size);
+	s->has_below = s->below_direct = true;
 }
 
 static const char *path_at(struct disk_node *n, unsigned int depth)
@@ -177,6 +255,18 @@ static int below_extents(struct qcow2 *s, uint64_t off, uint64_t end, struct ext
 {
 	int r = 0;
 
+	if (s->below_direct && off < s->below_size) {
+		struct extent_list l = { 0 };
+		uint64_t stop = MIN(end, s->below_size);
+
+		r = node_extents(s->node.backing, off, stop - off, &l);
+		for (size_t i = 0; i < l.n && r == 0; i++) {
+			l.v[i].depth++;
+			r = extent_add(ret, &l.v[i]);
+		}
+		extent_list_done(&l);
+		off = stop;
+	}
 	while (off < end && r == 0) {
 		const struct q_extent *q = q_map_find(&s->below, off);
 		struct extent x = {
@@ -206,52 +296,54 @@ int q_extents(struct disk_node *n, uint64_t off, uint64_t len, struct extent_lis
 {
 	struct qcow2 *s = to_qcow2(n);
 	uint64_t per_table = (uint64_t)s->l2_entries << s->h.cluster_bits, end = off + len;
+	struct q_table room = { 0 };
 	int r = 0;
 
+	pthread_mutex_lock(&s->lock);
 	while (off < end && r == 0) {
 		uint64_t stop = MIN((off / per_table + 1) * per_table, end);
-		struct q_table *t = NULL;
+		struct q_table *t;
 		struct q_span sp;
-		struct extent x;
 
-		pthread_mutex_lock(&s->lock);
-		t = s->tables[off / per_table];
-		if (t && t->loading)
-			t = NULL, r = -EAGAIN;
-		else
-			r = q_table_load_sync(s, off / per_table, &t);
-		if (r == 0)
+		r = q_table_peek(s, off, &room, &t);
+		for (; r == 0 && off < stop;
+		     off += sp.len) { /* the lock stays: one table, no I/O */
+			struct extent x = { .off = off, .file = s->dfile->path };
+
 			r = q_span(s, t, off, stop - off, &sp);
-		pthread_mutex_unlock(&s->lock);
-		if (r == -EAGAIN) { /* a queue's thread loads this table just now */
-			usleep(100);
-			r = 0;
-			continue;
+			if (r < 0)
+				break;
+			if (!t)
+				sp.len = stop - off;
+			x.len = sp.len;
+			switch (sp.kind) {
+			case Q_UNALLOC:
+				x.len = 0;
+				if (s->below_direct) { /* may wait for I/O */
+					pthread_mutex_unlock(&s->lock);
+					r = below_extents(s, off, off + sp.len, ret);
+					pthread_mutex_lock(&s->lock);
+					stop = off; /* the table may be gone */
+				} else {
+					r = below_extents(s, off, off + sp.len, ret);
+				}
+				break;
+			case Q_ZEROES:
+				x.flags = EXTENT_ZERO | EXTENT_ALLOCATED;
+				break;
+			case Q_NORMAL:
+				x.flags = EXTENT_DATA | EXTENT_OFFSET | EXTENT_ALLOCATED;
+				x.host = sp.host;
+				break;
+			case Q_COMPR:
+				x.flags = EXTENT_DATA | EXTENT_COMPRESSED | EXTENT_ALLOCATED;
+				break;
+			}
+			if (r == 0)
+				r = extent_add(ret, &x);
 		}
-		if (r < 0)
-			break;
-		x = (struct extent){ .off = off,
-				     .len = t ? sp.len : stop - off,
-				     .file = s->dfile->path };
-		switch (sp.kind) {
-		case Q_UNALLOC:
-			r = below_extents(s, off, off + x.len, ret);
-			break;
-		case Q_ZEROES:
-			x.flags = EXTENT_ZERO | EXTENT_ALLOCATED;
-			r = extent_add(ret, &x);
-			break;
-		case Q_NORMAL:
-			x.flags = EXTENT_DATA | EXTENT_OFFSET | EXTENT_ALLOCATED;
-			x.host = sp.host;
-			r = extent_add(ret, &x);
-			break;
-		case Q_COMPR:
-			x.flags = EXTENT_DATA | EXTENT_COMPRESSED | EXTENT_ALLOCATED;
-			r = extent_add(ret, &x);
-			break;
-		}
-		off += x.len;
 	}
+	pthread_mutex_unlock(&s->lock);
+	free(room.data);
 	return r;
 }

@@ -214,6 +214,29 @@ static int q_sync_op(struct disk_node *n, struct err **e)
 	return r < 0 ? err_sys(e, -r, "write back metadata") : 0;
 }
 
+static int q_seal(struct disk_node *n, struct err **e)
+{
+	struct qcow2 *s = to_qcow2(n);
+	int r = q_sync(s);
+
+	if (r == 0)
+		r = q_bitmaps_close(s);
+	if (r < 0)
+		return err_sys(e, -r, "write back '%s'", n->path);
+	n->readonly = true;
+	q_refs_done(s);
+	r = s->dfile != s->file && s->dfile->ops->seal ? s->dfile->ops->seal(s->dfile, e) : 0;
+	return r < 0 || !s->file->ops->seal ? r : s->file->ops->seal(s->file, e);
+}
+
+static int q_claim(struct disk_node *n, struct err **e)
+{
+	struct qcow2 *s = to_qcow2(n);
+	int r = s->dfile != s->file ? s->dfile->ops->claim(s->dfile, e) : 0;
+
+	return r ?: s->file->ops->claim(s->file, e);
+}
+
 static void q_info(struct disk_node *n,
 		   void (*emit)(void *arg, const char *name, const char *value), void *arg)
 {
@@ -296,4 +319,11 @@ const struct disk_ops disk_format_qcow2 = {
 	.write_compressed = q_write_compressed,
 	.sync = q_sync_op,
 	.info = q_info,
+	.seal = q_seal,
+	.claim = q_claim,
+	.adopt = q_adopt,
+	.chain_open = q_chain_open,
+	.chain_swap = q_chain_swap,
+	.chain_drop = q_chain_drop,
+	.populate = q_populate,
 };

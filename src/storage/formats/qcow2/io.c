@@ -13,7 +13,7 @@ struct q_alloc {
 	struct disk_io *io;
 	struct q_table *t;
 	uint64_t guest, host, clusters; /* first cluster: guest and host offset; how many */
-	uint64_t off, len, iov_off;	/* the guest's part of it */
+	uint64_t off, len, iov_off;	/* the guest's part of it; len 0: a copy of what is below */
 	uint64_t lo, hi;		/* guest range that gets written: with what is copied */
 	bool fresh;			/* host is new */
 	bool subs;			/* only subclusters [lo, hi) become allocated */
@@ -81,6 +81,17 @@ static void read_compressed(struct disk_io *io, struct qcow2 *s, uint64_t desc, 
 
 static void read_below(struct disk_io *io, struct qcow2 *s, uint64_t off, uint64_t len)
 {
+	if (unlikely(s->below_direct) && off < s->below_size) {
+		uint64_t n = MIN(len, s->below_size - off);
+
+		if (!s->node.backing) { /* see disk_ops.adopt */
+			io->result = -EIO;
+			return;
+		}
+		io_fan(io, s->node.backing, DISK_READ, 0, off, n, off - io->off);
+		off += n;
+		len -= n;
+	}
 	for (uint64_t end = off + len; off < end;) {
 		const struct q_extent *x = q_map_find(&s->below, off);
 		uint64_t n = x ? MIN(end, x->off + x->len) - off : end - off, at = off - io->off;
@@ -158,6 +169,8 @@ static void read_go(struct disk_io *io)
 
 static bool below_is_zero(struct qcow2 *s, uint64_t off, uint64_t len)
 {
+	if (unlikely(s->below_direct) && off < s->below_size)
+		return false; /* not known */
 	for (uint64_t end = off + len; off < end;) {
 		const struct q_extent *x = q_map_find(&s->below, off);
 
@@ -526,7 +539,7 @@ static void zero_go(struct disk_io *io)
 			pthread_mutex_unlock(&s->lock);
 			return;
 		}
-		if (r == 0 && !t && (s->below.n == 0 || off >= s->below_size)) {
+		if (r == 0 && !t && (!s->has_below || off >= s->below_size)) {
 			io->cookie += MIN(left, (off / span + 1) * span -
 							off); /* nothing in this table */
 			continue;
@@ -570,6 +583,146 @@ static void commit_in_background(struct qcow2 *s, struct disk_queue *q)
 	k->node = &s->node;
 	io_hold_gate(k);
 	q_commit(s, k);
+}
+
+/* ---- populate: what lies below moves into the image ---- */
+
+/* Lock held; as alloc_begin(): [off, off+len) is one unallocated piece of one cluster and whole subclusters. */
+static int populate_begin(struct qcow2 *s, struct disk_io *io, uint64_t off, uint64_t len)
+{
+	struct q_alloc *a = calloc(1, sizeof(*a));
+	uint64_t guest = off & ~(uint64_t)(s->cluster_size - 1);
+	struct disk_io *k = NULL;
+	struct q_entry old;
+	int64_t n;
+	int r;
+
+	if (!a)
+		return -ENOMEM;
+	r = q_table_own(s, off, &a->t);
+	if (r < 0) {
+		free(a);
+		return r;
+	}
+	list_init(&a->waiters);
+	old = q_entry_get(s, a->t, off);
+	*a = (struct q_alloc){ .link = a->link,
+			       .s = s,
+			       .io = io,
+			       .t = a->t,
+			       .guest = guest,
+			       .clusters = 1,
+			       .subs = s->ext_l2,
+			       .lo = off,
+			       .hi = off + len,
+			       .off = off + len };
+	list_init(&a->waiters);
+	if (s->data_file) {
+		a->host = guest;
+	} else if (old.desc & Q_OFFSET && old.desc & Q_COPIED) {
+		a->host = old.desc & Q_OFFSET;
+	} else if (old.desc & Q_OFFSET && (uint32_t)old.bitmap) {
+		/* some subclusters are here, in a cluster that a snapshot shares: all of it moves */
+		a->subs = false;
+		a->lo = guest;
+		a->hi = a->off = guest + s->cluster_size;
+		n = q_alloc(s, 1, true, &a->host);
+		a->fresh = true;
+	} else {
+		n = q_alloc(s, 1, true, &a->host);
+		a->fresh = true;
+	}
+	if (a->fresh && n < 0) {
+		free(a);
+		return (int)n;
+	}
+	a->t->pins++;
+	list_add_tail(&s->allocs, &a->link);
+	io->pending++;
+	pthread_mutex_unlock(&s->lock);
+	a->head = calloc(1, a->hi - a->lo);
+	if (a->head)
+		k = io_child(io->q, DISK_READ, 0, 0, 0, NULL, 0, alloc_copied, a);
+	if (k) {
+		uint64_t size = atomic_load(&s->node.size);
+
+		io_fan_begin(k);
+		io_fan_buf(k, &s->node, DISK_READ, a->lo, a->head, MIN(a->hi, size) - a->lo);
+		io_fan_end(k, 0);
+	} else {
+		alloc_end(a, -ENOMEM);
+	}
+	pthread_mutex_lock(&s->lock);
+	return 0;
+}
+
+static void populate_go(struct disk_io *io)
+{
+	struct qcow2 *s = to_qcow2(io->node);
+	uint64_t cs = s->cluster_size;
+
+	pthread_mutex_lock(&s->lock);
+	while (io->result == 0 && io->cookie < io->len) {
+		uint64_t off = io->off + io->cookie, n;
+		struct q_table *t;
+		struct q_span sp;
+		int r = q_table_get(s, io, off, &t, populate_go);
+
+		if (r == -EINPROGRESS || (r == 0 && !list_empty(&s->allocs) &&
+					  wait_for_alloc(s, io, off, populate_go))) {
+			pthread_mutex_unlock(&s->lock);
+			return;
+		}
+		n = cs - (off & (cs - 1)); /* up to the end of the cluster: io covers whole ones */
+		if (r == 0)
+			r = q_span(s, t, off, n, &sp);
+		if (r == 0 && sp.kind == Q_UNALLOC) {
+			struct q_entry old = t ? q_entry_get(s, t, off) : (struct q_entry){ 0 };
+			bool zero = below_is_zero(s, off, sp.len);
+
+			n = sp.len;
+			if (off >= s->below_size) {
+				r = 0; /* nothing is there to copy */
+			} else if (zero && s->ext_l2) {
+				uint32_t from = (uint32_t)((off & (cs - 1)) >> s->sub_bits),
+					 to = from + (uint32_t)(n >> s->sub_bits);
+
+				old.bitmap |= ((1ULL << to) - (1ULL << from)) << 32;
+				r = q_table_own(s, off, &t);
+				if (r == 0)
+					q_entry_set(s, t, off, old);
+			} else if (zero && s->h.version >= 3 && n == cs && !s->data_file) {
+				r = q_table_own(s, off, &t);
+				if (r == 0)
+					q_entry_set(s, t, off, (struct q_entry){ Q_ZERO, 0 });
+			} else {
+				r = populate_begin(s, io, off, n);
+			}
+		} else if (r == 0) {
+			n = sp.len;
+		}
+		if (r < 0)
+			io->result = r;
+		io->cookie += n;
+	}
+	pthread_mutex_unlock(&s->lock);
+	io_fan_end(io, 0);
+}
+
+void q_populate(struct disk_node *n, struct disk_io *io)
+{
+	struct qcow2 *s = to_qcow2(n);
+	uint64_t cs = s->cluster_size, end = ALIGN_UP(io->off + io->len, cs);
+
+	if (s->corrupt || n->readonly) {
+		disk_io_done(io, -EIO);
+		return;
+	}
+	io->off &= ~(cs - 1);
+	io->len = MIN(end, ALIGN_UP(atomic_load(&n->size), cs)) - io->off;
+	io->cookie = 0;
+	io_fan_begin(io);
+	populate_go(io);
 }
 
 void q_submit(struct disk_node *n, struct disk_io *io)

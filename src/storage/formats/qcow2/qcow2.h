@@ -145,6 +145,7 @@ struct qcow2 {
 	struct q_map below; /* what the chain shows where this image says nothing */
 	uint64_t below_size;
 	bool has_below;
+	bool below_direct; /* no map yet: what lies below is asked of node.backing itself */
 };
 
 static inline struct qcow2 *to_qcow2(struct disk_node *n)
@@ -188,6 +189,10 @@ int q_table_own(struct qcow2 *s, uint64_t off, struct q_table **ret);
 void q_tables_drop(struct qcow2 *s);   /* forget all; none may be dirty */
 void q_start_child(struct disk_io *k); /* internal: node_pass() of a child from its queue */
 void q_compr_range(const struct qcow2 *s, uint64_t desc, uint64_t *off, uint64_t *len);
+/* The table of guest offset off for a reader on any thread, beside I/O: it may drop the lock to read, so nothing that was
+ * seen before holds.  *ret: NULL: no table; else valid until the lock is dropped.  `room` is the caller's, zeroed, and
+ * freed by him with free(room->data). */
+int q_table_peek(struct qcow2 *s, uint64_t off, struct q_table *room, struct q_table **ret);
 
 /* ---- refcount.c; lock held ---- */
 int q_refs_load(struct qcow2 *s, struct err **e);
@@ -211,10 +216,15 @@ bool q_dirty(struct qcow2 *s);
 
 /* ---- io.c ---- */
 void q_submit(struct disk_node *n, struct disk_io *io);
+void q_populate(struct disk_node *n, struct disk_io *io);
 struct q_alloc;
 /* ---- extentmap.c ---- */
 int q_below_build(struct qcow2 *s, struct err **e);
 void q_map_done(struct q_map *m);
+void q_adopt(struct disk_node *n, struct disk_node *b);
+int q_chain_open(struct disk_node *n, void **ret, struct err **e);
+struct disk_node *q_chain_swap(struct disk_node *n, void *chain);
+void q_chain_drop(void *chain);
 const struct q_extent *q_map_find(const struct q_map *m, uint64_t off);
 int q_extents(struct disk_node *n, uint64_t off, uint64_t len, struct extent_list *ret);
 /* ---- compress.c ---- */
