@@ -36,7 +36,7 @@ struct network {
 	bool track; /* some NIC has needed connection state */
 	uint32_t gen;
 	VEC(struct group *) groups; /* written to the tables */
-	VEC(uint64_t) policies;	    /* written to the tables, by hash */
+	VEC(uint64_t) policies;	    /* written to the tables, by hash; the place gives the number */
 };
 
 struct portgroup {

@@ -33,20 +33,6 @@ void nic_policy(struct nic *x)
 	short_name(key, "policy", x->policy, sizeof(x->policy));
 }
 
-static void view_of(const struct nic *x, struct sec_port *p, const char *members[NET_GROUPS_MAX])
-{
-	*p = (struct sec_port){ .name = x->port,
-				.guarded = !x->spec.no_guard && !x->pg->spec.no_guard,
-				.addrs = x->addrs,
-				.n_addrs = x->n_addrs,
-				.policy = *x->policy ? x->policy : NULL,
-				.members = members,
-				.n_members = x->spec.n_groups };
-	memcpy(p->mac, x->mac, 6);
-	for (unsigned int i = 0; i < x->spec.n_groups; i++)
-		members[i] = x->groups[i]->name;
-}
-
 static bool has_group(const struct network *w, const struct group *g)
 {
 	for (size_t i = 0; i < w->groups.n; i++)
@@ -93,35 +79,68 @@ static void write_groups(struct network *w, size_t first, struct buf *b)
 		sec_group(b, w->groups.v[i]->name, &w->groups.v[i]->spec, peer_name, w);
 }
 
-static bool has_policy(const struct network *w, uint64_t hash)
+/* 0: none, or not written yet. */
+static uint32_t policy_number(const struct nic *x)
 {
-	for (size_t i = 0; i < w->policies.n; i++)
+	const struct network *w = x->pg->network;
+	uint64_t hash = stable_hash(x->policy, "");
+
+	for (size_t i = 0; *x->policy && i < w->policies.n; i++)
 		if (w->policies.v[i] == hash)
-			return true;
-	return false;
+			return SEC_POLICY_FIRST + (uint32_t)i;
+	return 0;
 }
 
-static int write_policy(struct nic *x, struct buf *b)
+static void policy_text(struct nic *x, struct buf *b)
 {
 	const char *names[NET_GROUPS_MAX];
 	const struct net_group *specs[NET_GROUPS_MAX];
-	struct network *w = x->pg->network;
-	uint64_t hash = stable_hash(x->policy, "");
 	struct sec_policy p = { .name = x->policy,
+				.number = policy_number(x),
 				.groups = names,
 				.specs = specs,
 				.n = x->spec.n_groups,
 				.in = policy_of(x->spec.in, x->pg->spec.in),
 				.out = policy_of(x->spec.out, x->pg->spec.out) };
 
-	if (!*x->policy || has_policy(w, hash))
-		return 0;
 	for (unsigned int i = 0; i < p.n; i++) {
 		names[i] = x->groups[i]->name;
 		specs[i] = &x->groups[i]->spec;
 	}
 	sec_policy(b, &p);
-	return vec_push(&w->policies, hash);
+}
+
+static int write_policy(struct nic *x, struct buf *b)
+{
+	struct network *w = x->pg->network;
+
+	if (!*x->policy || policy_number(x))
+		return 0;
+	if (vec_push(&w->policies, stable_hash(x->policy, "")) < 0)
+		return -ENOMEM;
+	policy_text(x, b);
+	return 0;
+}
+
+/* Do we alone answer there?  Behind an uplink there may be others. */
+static bool router_only(const struct portgroup *pg)
+{
+	return !*pg->spec.uplink && !pg->spec.no_services;
+}
+
+static void view_of(const struct nic *x, struct sec_port *p, const char *members[NET_GROUPS_MAX])
+{
+	*p = (struct sec_port){ .name = x->port,
+				.guarded = !x->spec.no_guard && !x->pg->spec.no_guard,
+				.addrs = x->addrs,
+				.n_addrs = x->n_addrs,
+				.policy = policy_number(x),
+				.router = router_only(x->pg) ? x->pg->mac : NULL,
+				.members = members,
+				.n_members = x->spec.n_groups };
+	memcpy(p->mac, x->mac, 6);
+	for (unsigned int i = 0; i < x->spec.n_groups; i++)
+		members[i] = x->groups[i]->name;
 }
 
 static int remember_gen(struct network *w, struct err **e)
@@ -262,6 +281,32 @@ int rules_nic(struct nic *x, const struct nic *old, struct err **e)
 	return r < 0 ? err_wrap(e, r, "nic '%s'", (x ? x : old)->spec.id) : remember_gen(w, e);
 }
 
+/* Whether out drops by default depends on the groups' rules.  Policies that no NIC has any more are forgotten. */
+static int rewrite_policies(struct network *w, struct buf *b)
+{
+	VEC(uint64_t) seen = { 0 };
+	struct portgroup *pg;
+	struct nic *x;
+	int r = 0;
+
+	for (size_t i = 0; i < w->policies.n && r == 0; i++)
+		r = vec_push(&seen, (uint64_t)0);
+	list_for_each_entry(pg, &w->portgroups, in_network)
+		list_for_each_entry(x, &pg->nics, in_portgroup) {
+			uint32_t number = r == 0 ? policy_number(x) : 0;
+
+			if (number == 0 || seen.v[number - SEC_POLICY_FIRST])
+				continue;
+			seen.v[number - SEC_POLICY_FIRST] = 1;
+			policy_text(x, b);
+		}
+	for (size_t i = 0; i < w->policies.n && r == 0; i++)
+		if (!seen.v[i])
+			w->policies.v[i] = 0;
+	vec_done(&seen);
+	return r;
+}
+
 int rules_group_changed(struct net *n, struct group *g, struct err **e)
 {
 	NET_EACH(struct network, w, &n->networks) {
@@ -280,11 +325,8 @@ int rules_group_changed(struct net *n, struct group *g, struct err **e)
 		}
 		write_groups(w, had, &b);
 		sec_group(&b, g->name, &g->spec, peer_name, w);
-		/* Whether out drops by default depends on the groups' rules. */
-		w->policies.n = 0;
-		NET_EACH(struct nic, x, &n->nics)
-			if (x->admitted && x->pg->network == w && r == 0)
-				r = write_policy(x, &b);
+		if (r == 0)
+			r = rewrite_policies(w, &b);
 		if (r == 0 && !buf_error(&b))
 			r = n->ops->rules_run(n->dp, w->dp, buf_str(&b), e);
 		if (r < 0)

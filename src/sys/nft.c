@@ -145,9 +145,15 @@ void nft_data(struct nft_elem *el, const void *field, size_t len)
 	el->data_len = add_field(el->data, el->data_len, field, len);
 }
 
+void nft_value(struct nft_elem *el, const void *field, size_t len)
+{
+	memcpy(el->data, field, len);
+	el->data_len = (uint8_t)len;
+}
+
 int nft_put_elem(struct nft_batch *b, const struct nft_elem *el, bool add)
 {
-	struct nlattr *list, *item, *key, *data, *v;
+	struct nlattr *list, *item, *key, *data;
 	struct nlmsghdr *h;
 	uint16_t msg = add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM;
 
@@ -165,18 +171,9 @@ int nft_put_elem(struct nft_batch *b, const struct nft_elem *el, bool add)
 	key = mnl_attr_nest_start(h, NFTA_SET_ELEM_KEY);
 	mnl_attr_put(h, NFTA_DATA_VALUE, el->key_len, el->key);
 	mnl_attr_nest_end(h, key);
-	if (add && (el->jump || el->map_verdict || el->data_len)) {
+	if (add && el->data_len) {
 		data = mnl_attr_nest_start(h, NFTA_SET_ELEM_DATA);
-		if (el->data_len) {
-			mnl_attr_put(h, NFTA_DATA_VALUE, el->data_len, el->data);
-		} else {
-			v = mnl_attr_nest_start(h, NFTA_DATA_VERDICT);
-			mnl_attr_put_u32(h, NFTA_VERDICT_CODE,
-					 htonl((uint32_t)(el->jump ? NFT_JUMP : el->verdict)));
-			if (el->jump)
-				mnl_attr_put_strz(h, NFTA_VERDICT_CHAIN, el->jump);
-			mnl_attr_nest_end(h, v);
-		}
+		mnl_attr_put(h, NFTA_DATA_VALUE, el->data_len, el->data);
 		mnl_attr_nest_end(h, data);
 	}
 	mnl_attr_nest_end(h, item);

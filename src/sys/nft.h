@@ -33,10 +33,7 @@ struct nft_elem {
 	const char *table, *set;
 	uint8_t key[NFT_KEY_MAX]; /* as the kernel keeps it: every field padded to 4 bytes */
 	uint8_t key_len;
-	const char *jump; /* verdict maps: chain to jump to, or */
-	int verdict;	  /* with jump NULL and map_verdict: NF_ACCEPT, NF_DROP */
-	bool map_verdict;
-	uint8_t data[NFT_KEY_MAX]; /* other maps: the value */
+	uint8_t data[NFT_KEY_MAX]; /* maps: the value */
 	uint8_t data_len;	   /* 0: none */
 };
 
@@ -44,6 +41,8 @@ struct nft_elem {
 void nft_key(struct nft_elem *el, const void *field, size_t len);
 void nft_key_ifname(struct nft_elem *el, const char *name);
 void nft_data(struct nft_elem *el, const void *field, size_t len);
+/* The value of a map whose values have one field: its length is not padded. */
+void nft_value(struct nft_elem *el, const void *field, size_t len);
 
 struct nft_batch { /* zero-initialise */
 	struct nl_batch nl;

@@ -91,27 +91,21 @@ static void elem_ifname(struct elem *x, const char *name)
 	elem_field(x, F_IFNAME, name, 0);
 }
 
-/* verdict: "jump X", "accept"; NULL: a set. */
-static void elem_end(struct elem *x, const char *jump, bool accept)
+/* value: what a map maps to, as text; the same is in el.data.  Empty: a set. */
+static void elem_end(struct elem *x, const char *value)
 {
 	struct sec_out *o = x->o;
+	const char *family = x->el.family == NFPROTO_BRIDGE ? "bridge" : "inet";
 	int r;
 
-	if (o->text) {
-		r = buf_addf(o->text, "%s element %s " TABLE " %s { %s%s%s }\n",
-			     o->remove ? "delete" : "add",
-			     x->el.family == NFPROTO_BRIDGE ? "bridge" : "inet", x->el.set, x->text,
-			     o->remove ? ""
-			     : jump    ? " : jump "
-			     : accept  ? " : accept"
-				       : "",
-			     o->remove || !jump ? "" : jump);
-	} else {
-		x->el.jump = jump;
-		x->el.map_verdict = accept;
-		x->el.verdict = NF_ACCEPT;
+	if (!o->text)
 		r = nft_put_elem(o->batch, &x->el, !o->remove);
-	}
+	else if (o->remove)
+		r = buf_addf(o->text, "delete element %s " TABLE " %s { %s }\n", family, x->el.set,
+			     x->text);
+	else
+		r = buf_addf(o->text, "add element %s " TABLE " %s { %s%s%s }\n", family, x->el.set,
+			     x->text, *value ? " : " : "", value);
 	if (r < 0)
 		o->error = r;
 }
@@ -120,22 +114,12 @@ static void elem_end(struct elem *x, const char *jump, bool accept)
 static void elem_end_target(struct elem *x, const struct ipaddr *to, uint16_t port)
 {
 	uint16_t be = htons(port);
-	char t[IPADDR_TEXT];
-	int r;
+	char t[IPADDR_TEXT], value[IPADDR_TEXT + 16];
 
-	if (x->o->text) {
-		r = buf_addf(x->o->text, "%s element inet " TABLE " %s { %s",
-			     x->o->remove ? "delete" : "add", x->el.set, x->text);
-		if (!x->o->remove)
-			buf_addf(x->o->text, " : %s . %u", ipaddr_format(to, t), port);
-		buf_adds(x->o->text, " }\n");
-	} else {
-		nft_data(&x->el, to->b, ipaddr_len(to));
-		nft_data(&x->el, &be, 2);
-		r = nft_put_elem(x->o->batch, &x->el, !x->o->remove);
-	}
-	if (r < 0)
-		x->o->error = r;
+	snprintf(value, sizeof(value), "%s . %u", ipaddr_format(to, t), port);
+	nft_data(&x->el, to->b, ipaddr_len(to));
+	nft_data(&x->el, &be, 2);
+	elem_end(x, value);
 }
 
 static void put_port_field(struct sec_out *o, const char *set, const char *port, enum field kind,
@@ -147,16 +131,39 @@ static void put_port_field(struct sec_out *o, const char *set, const char *port,
 	if (port)
 		elem_ifname(&x, port);
 	elem_field(&x, kind, v, len);
-	elem_end(&x, NULL, false);
+	elem_end(&x, "");
 }
 
-static void put_verdict(struct sec_out *o, const char *map, const char *port, const char *jump)
+static void put_name(struct sec_out *o, const char *set, const char *port)
 {
 	struct elem x;
 
+	elem_start(&x, o, NFPROTO_BRIDGE, set);
+	elem_ifname(&x, port);
+	elem_end(&x, "");
+}
+
+static void put_number(struct sec_out *o, const char *map, const char *port, uint32_t number)
+{
+	struct elem x;
+	char t[16];
+
 	elem_start(&x, o, NFPROTO_BRIDGE, map);
 	elem_ifname(&x, port);
-	elem_end(&x, jump, !jump);
+	snprintf(t, sizeof(t), "%u", number);
+	nft_value(&x.el, &number, sizeof(number));
+	elem_end(&x, t);
+}
+
+static void put_router(struct sec_out *o, const struct sec_port *p)
+{
+	struct elem x;
+	char t[MAC_TEXT];
+
+	elem_start(&x, o, NFPROTO_BRIDGE, "router");
+	elem_ifname(&x, p->name);
+	nft_value(&x.el, p->router, 6);
+	elem_end(&x, mac_format(p->router, t));
 }
 
 static void put_addr(struct sec_out *o, const struct sec_port *p, const struct ipaddr *a)
@@ -181,11 +188,12 @@ void sec_port(struct sec_out *o, const struct sec_port *p)
 {
 	struct ipaddr ll = ip6_link_local(p->mac);
 	struct sec_port own = *p;
-	char chain[24];
 
 	own.n_members = 0; /* link-local addresses are nobody's in a rule */
-	put_verdict(o, "guard", p->name, p->guarded ? "guarded" : NULL);
+	put_name(o, p->guarded ? "guarded" : "open", p->name);
 	if (p->guarded) {
+		if (p->router)
+			put_router(o, p);
 		put_port_field(o, "mac", p->name, F_MAC, p->mac, 6);
 		put_port_field(o, "chaddr", p->name, F_RAW, p->mac, 6);
 		put_addr(o, &own, &ll);
@@ -193,10 +201,8 @@ void sec_port(struct sec_out *o, const struct sec_port *p)
 	for (unsigned int i = 0; i < p->n_addrs; i++)
 		put_addr(o, p, &p->addrs[i]);
 	if (p->policy) {
-		snprintf(chain, sizeof(chain), "pi_%s", p->policy);
-		put_verdict(o, "sg_in", p->name, chain);
-		snprintf(chain, sizeof(chain), "po_%s", p->policy);
-		put_verdict(o, "sg_out", p->name, chain);
+		put_number(o, "sg_in", p->name, p->policy);
+		put_number(o, "sg_out", p->name, p->policy);
 	}
 }
 
@@ -206,7 +212,7 @@ void sec_spoofed(struct sec_out *o, const char *port)
 
 	elem_start(&x, o, NFPROTO_BRIDGE, "spoofed");
 	elem_ifname(&x, port);
-	elem_end(&x, NULL, false);
+	elem_end(&x, "");
 }
 
 /* ---- a network's tables ---- */
@@ -216,14 +222,19 @@ static const char bridge_table[] =
 	"counter c_mac { }\ncounter c_ip { }\ncounter c_arp { }\ncounter c_nd { }\ncounter c_dhcp { }\n"
 	"counter c_ra { }\ncounter c_other { }\ncounter c_in { }\ncounter c_out { }\n"
 	"set spoofed { type ifname; size 65535; flags dynamic; counter; }\n"
-	"map guard { type ifname : verdict; }\n"
+	"set guarded { type ifname; }\n"
+	"set open { type ifname; }\n"
+	"map router { type ifname : ether_addr; }\n"
 	"set mac { type ifname . ether_addr; }\n"
 	"set chaddr { typeof iifname . @th,288,48; }\n" /* of BOOTP, 28 bytes behind the UDP header */
 	"set addr4 { type ifname . ipv4_addr; }\n"
 	"set addr6 { type ifname . ipv6_addr; }\n"
 	"set nd { typeof iifname . @th,64,128; }\n" /* the target of a solicitation or advertisement */
-	"map sg_in { type ifname : verdict; }\n"
-	"map sg_out { type ifname : verdict; }\n"
+	/* By way of a number: an element with a verdict makes the kernel look through all of them, a number not. */
+	"map sg_in { type ifname : mark; }\n"
+	"map sg_out { type ifname : mark; }\n"
+	"map pol_in { type mark : verdict; }\n"
+	"map pol_out { type mark : verdict; }\n"
 	"chain bad_mac { update @spoofed { iifname } counter name c_mac drop\n}\n"
 	"chain bad_ip { update @spoofed { iifname } counter name c_ip drop\n}\n"
 	"chain bad_arp { update @spoofed { iifname } counter name c_arp drop\n}\n"
@@ -236,21 +247,38 @@ static const char bridge_table[] =
 	"arp saddr ip 0.0.0.0 accept\n"
 	"iifname . arp saddr ip != @addr4 goto bad_arp\n"
 	"accept\n}\n"
-	"chain g_ip4 {\n"
+	/* What only the router answers goes to it alone, however many ports the bridge has. */
+	"chain to_router {\n"
+	"ether daddr set iifname map @router\n"
+	"accept\n}\n"
+	"chain g_udp4 {\n"
 	"udp sport 67 goto bad_dhcp\n"
 	"udp dport 67 iifname . @th,288,48 != @chaddr goto bad_dhcp\n"
-	"ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept\n"
+	"ip saddr 0.0.0.0 udp sport 68 udp dport 67 goto to_router\n"
+	"iifname . ip saddr != @addr4 goto bad_ip\n"
+	"ip daddr 255.255.255.255 udp dport 67 goto to_router\n"
+	"accept\n}\n"
+	"chain g_ip4 {\n"
+	"meta l4proto udp goto g_udp4\n"
 	"iifname . ip saddr != @addr4 goto bad_ip\n"
 	"accept\n}\n"
-	"chain g_ip6 {\n"
+	"chain g_icmp6 {\n"
 	/* RFC 6980: neighbour discovery is never fragmented, and always has a hop limit of 255. */
-	"meta l4proto ipv6-icmp ip6 hoplimit 255 exthdr frag exists goto bad_nd\n"
+	"ip6 hoplimit 255 exthdr frag exists goto bad_nd\n"
 	"icmpv6 type { nd-router-advert, nd-redirect } goto bad_ra\n"
-	"udp sport 547 goto bad_dhcp\n"
 	"ip6 saddr :: icmpv6 type nd-neighbor-solicit iifname . @th,64,128 != @nd goto bad_nd\n"
-	"ip6 saddr :: icmpv6 type { nd-neighbor-solicit, nd-router-solicit, 131, 132, 143 } accept\n"
+	/* Asking who else has an address that the inventory gave to this port: nobody. */
+	"ip6 saddr :: icmpv6 type { nd-neighbor-solicit, nd-router-solicit, 131, 132, 143 } goto to_router\n"
 	"iifname . ip6 saddr != @addr6 goto bad_ip\n"
 	"icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @nd goto bad_nd\n"
+	/* Bridges without multicast snooping have no use for reports. */
+	"icmpv6 type { nd-router-solicit, 131, 132, 143 } goto to_router\n"
+	"accept\n}\n"
+	"chain g_ip6 {\n"
+	"meta l4proto ipv6-icmp goto g_icmp6\n"
+	"udp sport 547 goto bad_dhcp\n"
+	"iifname . ip6 saddr != @addr6 goto bad_ip\n"
+	"udp dport 547 ip6 daddr ff02::1:2 goto to_router\n"
 	"accept\n}\n"
 	"chain guarded {\n"
 	"iifname . ether saddr != @mac goto bad_mac\n"
@@ -258,7 +286,8 @@ static const char bridge_table[] =
 	"goto bad_other\n}\n"
 	/* A port of ours is in the map before it is up; one that is not is a mistake, and stays out. */
 	"chain guard_hook { type filter hook prerouting priority -300; policy accept;\n"
-	"iifname vmap @guard\n"
+	"iifname @guarded goto guarded\n"
+	"iifname @open accept\n"
 	"iifname \"sn*\" goto bad_other\n}\n"
 	"chain always {\n"
 	"ether type arp accept\n"
@@ -272,13 +301,13 @@ static const char bridge_table[] =
 static void add_hooks(struct buf *b, const struct sec_network *n)
 {
 	static const char *const hooks[][3] = {
-		{ "sg_out_hook", "prerouting", "iifname vmap @sg_out" },
-		{ "sg_in_forward", "forward", "oifname vmap @sg_in" },
-		{ "sg_in_output", "output", "oifname vmap @sg_in" },
+		{ "sg_out_hook", "prerouting", "iifname map @sg_out meta mark vmap @pol_out" },
+		{ "sg_in_forward", "forward", "oifname map @sg_in meta mark vmap @pol_in" },
+		{ "sg_in_output", "output", "oifname map @sg_in meta mark vmap @pol_in" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
-		buf_addf(b, "chain %s { type filter hook %s priority 20; policy accept;\n%s%s\n}\n",
+		buf_addf(b, "chain %s { type filter hook %s priority 20; policy accept;\n%smeta mark set %s\n}\n",
 			 hooks[i][0], hooks[i][1],
 			 n->bridge_ct ? "ct state established,related accept\n"
 				      : "meta mark 1 accept\n",
@@ -425,6 +454,8 @@ void sec_policy(struct buf *b, const struct sec_policy *p)
 {
 	add_policy(b, p, NET_IN);
 	add_policy(b, p, NET_OUT);
+	buf_addf(b, "add element bridge " TABLE " pol_in { %u : jump pi_%s }\n", p->number, p->name);
+	buf_addf(b, "add element bridge " TABLE " pol_out { %u : jump po_%s }\n", p->number, p->name);
 }
 
 /* ---- forwards ---- */
@@ -468,12 +499,12 @@ void sec_host_network(struct sec_out *o, const char *transit, bool routed, bool 
 	if (routed) {
 		elem_start(&x, o, NFPROTO_INET, "routed");
 		elem_ifname(&x, transit);
-		elem_end(&x, NULL, false);
+		elem_end(&x, "");
 	}
 	if (host_access) {
 		elem_start(&x, o, NFPROTO_INET, "host_access");
 		elem_ifname(&x, transit);
-		elem_end(&x, NULL, false);
+		elem_end(&x, "");
 	}
 }
 

@@ -24,14 +24,17 @@ struct sec_port {
 	uint8_t mac[6];
 	const struct ipaddr *addrs;
 	unsigned int n_addrs;
-	const char *
-		policy; /* chains "pi_<policy>", "po_<policy>"; NULL: no groups and nothing to drop */
+	const uint8_t *router; /* MAC of the one that answers DHCP and router solicitations; NULL: any may */
+	uint32_t policy;       /* number of its policy; 0: no groups and nothing to drop */
 	const char *const *members; /* names of the groups whose member sets hold its addresses */
 	unsigned int n_members;
 };
 void sec_port(struct sec_out *o, const struct sec_port *p);
 /* The port's entry among those that sent frames they must not; refused by the kernel when there is none. */
 void sec_spoofed(struct sec_out *o, const char *port);
+
+/* Numbers of policies travel as packet marks; 1 means that the connection is established. */
+#define SEC_POLICY_FIRST 2
 
 struct sec_network {
 	bool track;	/* some port has groups: connection state is needed */
@@ -51,7 +54,8 @@ void sec_group(struct buf *b, const char *name, const struct net_group *g,
 bool sec_group_has(const struct net_group *g, enum net_dir dir, bool drop);
 
 struct sec_policy {
-	const char *name;
+	const char *name; /* chains "pi_<name>", "po_<name>" */
+	uint32_t number;  /* SEC_POLICY_FIRST and up, unique on the network */
 	const char *const *groups; /* short names */
 	const struct net_group *const *specs;
 	unsigned int n;
