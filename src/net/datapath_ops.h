@@ -36,6 +36,7 @@ struct dp_group_cfg {
 struct dp_port_cfg {
 	const char *id, *port, *bridge;
 	enum net_nic_kind kind;
+	bool fresh; /* most likely not there yet */
 	unsigned int queues;
 	int tap_uid;
 	int peer_ns; /* veth; an open fd */
@@ -77,6 +78,7 @@ struct datapath_ops {
 	int (*group_put)(struct dp_net *n, const struct dp_group_cfg *cfg, struct err **e);
 	int (*group_remove)(struct dp_net *n, const char *bridge, struct err **e);
 	int (*port_put)(struct dp_net *n, const struct dp_port_cfg *cfg, struct err **e);
+	/* May finish in the background; a put of the same port or into the same place waits for it. */
 	int (*port_remove)(struct dp_net *n, const struct dp_port_cfg *cfg, struct err **e);
 	int (*port_stats)(struct dp_net *n, const char *port, struct dp_port_stats *ret,
 			  struct err **e);

@@ -32,8 +32,9 @@ struct network {
 	struct ipaddr host4, router4, host6, router6;
 	unsigned int transit_index;
 	struct list portgroups;
-	bool dirty; /* its tables need to be written whole */
-	bool track; /* some NIC has needed connection state */
+	bool dirty;   /* its tables need to be written whole */
+	bool track;   /* some NIC has needed connection state */
+	bool settled; /* ports that an earlier process made are known by now */
 	uint32_t gen;
 	VEC(struct group *) groups; /* written to the tables */
 	VEC(uint64_t) policies;	    /* written to the tables, by hash; the place gives the number */
@@ -116,7 +117,7 @@ int rules_host(struct net *n, struct err **e); /* write when dirty */
 void nic_policy(struct nic *x);		       /* works out x->policy */
 
 /* Ports, net.c */
-int nic_port_put(struct nic *x, struct err **e);
+int nic_port_put(struct nic *x, bool fresh, struct err **e); /* fresh: there was none before */
 int portgroup_put_dp(struct portgroup *pg, struct err **e);
 int network_put_dp(struct network *w, struct err **e);
 

@@ -164,8 +164,10 @@ int network_put_dp(struct network *w, struct err **e)
 
 	network_cfg(w, &c);
 	r = w->net->ops->net_put(w->net->dp, &w->dp, &c, e);
-	if (r >= 0 && w->dp != before)
+	if (r >= 0 && w->dp != before) {
 		w->dirty = true;
+		w->settled |= r > 0;
+	}
 	return r < 0 ? err_wrap(e, r, "network '%s'", w->spec.id) : r;
 }
 
@@ -417,7 +419,7 @@ int net_portgroup_put(struct net *n, const struct net_portgroup *s, struct err *
 
 			nic_policy(x);
 			w->dirty = true;
-			q = nic_port_put(x, r < 0 ? NULL : e);
+			q = nic_port_put(x, false, r < 0 ? NULL : e);
 			r = q < 0 && r == 0 ? q : r;
 		}
 		if (portgroup_tracks(pg) && portgroup_put_dp(pg, r < 0 ? NULL : e) < 0 && r == 0)
@@ -833,7 +835,7 @@ static int peer_ns(struct nic *x, int *fd, bool *owned, struct err **e)
 	return *fd < 0 ? err_sys(e, errno, "open network namespace %s", x->spec.netns) : 0;
 }
 
-int nic_port_put(struct nic *x, struct err **e)
+int nic_port_put(struct nic *x, bool fresh, struct err **e)
 {
 	struct network *w = x->pg->network;
 	struct dp_port_cfg c;
@@ -848,6 +850,7 @@ int nic_port_put(struct nic *x, struct err **e)
 		return 0;
 	}
 	port_cfg(x, &c);
+	c.fresh = fresh && w->settled;
 	r = w->net->ops == &datapath_dummy ? 0 : peer_ns(x, &c.peer_ns, &owned, e);
 	if (r == 0)
 		r = w->net->ops->port_put(w->dp, &c, e);
@@ -927,14 +930,14 @@ int net_nic_put(struct net *n, const struct net_nic *s, struct err **e)
 	if (r >= 0)
 		r = rules_nic(x, old, e);
 	if (r >= 0)
-		r = nic_port_put(x, e);
+		r = nic_port_put(x, !old, e);
 	x->spec.netns_fd = -1; /* borrowed for the call */
 	if (r < 0) {
 		nic_unlink(n, x);
 		if (old) {
 			nic_link(n, old);
 			rules_nic(old, x, NULL);
-			nic_port_put(old, NULL);
+			nic_port_put(old, false, NULL);
 		} else {
 			rules_nic(NULL, x, NULL);
 		}

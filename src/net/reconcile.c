@@ -84,13 +84,15 @@ static void write_all_at_once(struct net *n, struct faults *f)
 	}
 	NET_EACH(struct nic, x, &n->nics)
 		if (!x->up && !x->pg->network->dirty) {
-			int r = nic_port_put(x, slot(f));
+			int r = nic_port_put(x, true, slot(f));
 
 			note(f, r);
 			x->spec.netns_fd = -1;
 			if (r < 0) /* not half-made: its rules and addresses go too */
 				net_nic_remove(n, x->spec.id, NULL);
 		}
+	NET_EACH(struct network, w, &n->networks)
+		w->settled = true;
 }
 
 int net_apply(struct net *n, const struct net_spec *s, unsigned int *n_failed, struct err **e)
@@ -177,7 +179,7 @@ int net_reconcile(struct net *n, unsigned int *mended, struct err **e)
 		note(&f, rules_host(n, slot(&f)));
 	}
 	NET_EACH(struct nic, x, &n->nics) {
-		r = nic_port_put(x, slot(&f));
+		r = nic_port_put(x, false, slot(&f));
 		note(&f, r);
 		count += (unsigned int)MAX(r, 0);
 	}

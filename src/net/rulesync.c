@@ -267,10 +267,6 @@ int rules_nic(struct nic *x, const struct nic *old, struct err **e)
 	}
 	r = o.error ? err_sys(e, ENOMEM, "rules")
 		    : w->net->ops->rules_elems(w->net->dp, w->dp, &batch, e);
-	if (!x && r == 0) { /* its count goes with it, where it has one */
-		sec_spoofed(&o, old->port);
-		w->net->ops->rules_elems(w->net->dp, w->dp, &batch, NULL);
-	}
 	nft_batch_done(&batch);
 	if (r == -ENOENT) { /* somebody emptied the tables: write them anew */
 		if (e)

@@ -182,43 +182,43 @@ int rtnl_link_list(struct nl *n, int master, rtnl_links *ret, struct err **e)
 
 #define LINK_CREATE (NLM_F_CREATE | NLM_F_EXCL)
 
-int rtnl_put_veth(struct nl_batch *b, const char *name, int master, uint32_t mtu, uint32_t queues,
-		  const uint8_t *mac, const struct rtnl_peer *peer)
+static void put_queues(struct nlmsghdr *h, uint32_t queues)
 {
-	struct nlmsghdr *h = link_msg(b, RTM_NEWLINK, LINK_CREATE, 0);
+	if (!queues)
+		return;
+	mnl_attr_put_u32(h, IFLA_NUM_TX_QUEUES, queues);
+	mnl_attr_put_u32(h, IFLA_NUM_RX_QUEUES, queues);
+}
+
+int rtnl_put_veth(struct nl_batch *b, const struct rtnl_veth *v)
+{
+	struct nlmsghdr *h = link_msg(b, RTM_NEWLINK, LINK_CREATE, v->index);
 	struct nlattr *info, *data, *p;
 	struct ifinfomsg *m;
 
 	if (!h)
 		return -ENOMEM;
-	mnl_attr_put_strz(h, IFLA_IFNAME, name);
-	if (mtu)
-		mnl_attr_put_u32(h, IFLA_MTU, mtu);
-	if (mac)
-		mnl_attr_put(h, IFLA_ADDRESS, 6, mac);
-	if (master)
-		mnl_attr_put_u32(h, IFLA_MASTER, (uint32_t)master);
-	if (queues) {
-		mnl_attr_put_u32(h, IFLA_NUM_TX_QUEUES, queues);
-		mnl_attr_put_u32(h, IFLA_NUM_RX_QUEUES, queues);
-	}
+	mnl_attr_put_strz(h, IFLA_IFNAME, v->name);
+	if (v->mtu)
+		mnl_attr_put_u32(h, IFLA_MTU, v->mtu);
+	if (v->master)
+		mnl_attr_put_u32(h, IFLA_MASTER, (uint32_t)v->master);
+	put_queues(h, v->queues);
 	info = mnl_attr_nest_start(h, IFLA_LINKINFO);
 	mnl_attr_put_strz(h, IFLA_INFO_KIND, "veth");
 	data = mnl_attr_nest_start(h, IFLA_INFO_DATA);
 	p = mnl_attr_nest_start(h, VETH_INFO_PEER);
 	m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
 	m->ifi_family = AF_UNSPEC;
-	mnl_attr_put_strz(h, IFLA_IFNAME, peer->name);
-	if (peer->mac)
-		mnl_attr_put(h, IFLA_ADDRESS, 6, peer->mac);
-	if (peer->mtu)
-		mnl_attr_put_u32(h, IFLA_MTU, peer->mtu);
-	if (peer->queues) {
-		mnl_attr_put_u32(h, IFLA_NUM_TX_QUEUES, peer->queues);
-		mnl_attr_put_u32(h, IFLA_NUM_RX_QUEUES, peer->queues);
-	}
-	if (peer->netns_fd >= 0)
-		mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)peer->netns_fd);
+	m->ifi_index = v->peer.index;
+	mnl_attr_put_strz(h, IFLA_IFNAME, v->peer.name);
+	if (v->peer.mac)
+		mnl_attr_put(h, IFLA_ADDRESS, 6, v->peer.mac);
+	if (v->peer.mtu)
+		mnl_attr_put_u32(h, IFLA_MTU, v->peer.mtu);
+	put_queues(h, v->queues);
+	if (v->peer.netns_fd >= 0)
+		mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)v->peer.netns_fd);
 	mnl_attr_nest_end(h, p);
 	mnl_attr_nest_end(h, data);
 	mnl_attr_nest_end(h, info);
@@ -247,9 +247,9 @@ int rtnl_put_bridge(struct nl_batch *b, const char *name, const uint8_t *mac,
 	return 0;
 }
 
-int rtnl_put_link(struct nl_batch *b, const char *kind, const char *name)
+int rtnl_put_link(struct nl_batch *b, const char *kind, const char *name, int index)
 {
-	struct nlmsghdr *h = link_msg(b, RTM_NEWLINK, LINK_CREATE, 0);
+	struct nlmsghdr *h = link_msg(b, RTM_NEWLINK, LINK_CREATE, index);
 	struct nlattr *info;
 
 	if (!h)
@@ -291,6 +291,16 @@ int rtnl_put_link_del(struct nl_batch *b, const char *name)
 	return 0;
 }
 
+int rtnl_put_group_del(struct nl_batch *b, uint32_t group)
+{
+	struct nlmsghdr *h = link_msg(b, RTM_DELLINK, 0, 0);
+
+	if (!h)
+		return -ENOMEM;
+	mnl_attr_put_u32(h, IFLA_GROUP, group);
+	return 0;
+}
+
 int rtnl_put_change(struct nl_batch *b, const struct rtnl_change *c)
 {
 	struct nlmsghdr *h = link_msg(b, RTM_NEWLINK, 0, c->name ? 0 : c->index);
@@ -312,6 +322,8 @@ int rtnl_put_change(struct nl_batch *b, const struct rtnl_change *c)
 		mnl_attr_put_u32(h, IFLA_MTU, c->mtu);
 	if (c->mac)
 		mnl_attr_put(h, IFLA_ADDRESS, 6, c->mac);
+	if (c->group)
+		mnl_attr_put_u32(h, IFLA_GROUP, c->group);
 	if (c->alias)
 		mnl_attr_put(h, IFLA_IFALIAS, MIN(strlen(c->alias), (size_t)RTNL_ALIAS_MAX - 1),
 			     c->alias);
@@ -550,8 +562,9 @@ int rtnl_put_fdb(struct nl_batch *b, int port_index, const uint8_t *mac)
 		return -ENOMEM;
 	m->ndm_family = AF_BRIDGE;
 	m->ndm_ifindex = port_index;
-	m->ndm_flags = NTF_MASTER;
-	m->ndm_state = NUD_NOARP; /* static, not aged; not a local address of the bridge */
+	/* By an authority of its own: not aged, and not copied to the filters of every other port as a static one is. */
+	m->ndm_flags = NTF_MASTER | NTF_EXT_LEARNED;
+	m->ndm_state = NUD_REACHABLE;
 	mnl_attr_put(h, NDA_LLADDR, 6, mac);
 	return 0;
 }

@@ -38,21 +38,30 @@ int rtnl_link_list(struct nl *n, int master, rtnl_links *ret, struct err **e);
 
 struct rtnl_peer { /* the far end of a veth pair */
 	const char *name;
+	int index;	    /* 0: the kernel's choice */
 	int netns_fd;	    /* -1: the socket's namespace */
 	const uint8_t *mac; /* NULL: random */
 	uint32_t mtu;	    /* 0: default */
-	uint32_t queues;    /* 0: default */
 };
-int rtnl_put_veth(struct nl_batch *b, const char *name, int master, uint32_t mtu, uint32_t queues,
-		  const uint8_t *mac, const struct rtnl_peer *peer);
+struct rtnl_veth {
+	const char *name;
+	int index, master;
+	uint32_t mtu;
+	/* Of both ends; 0: the kernel makes one a processor and uses one, for which it waits for all processors. */
+	uint32_t queues;
+	struct rtnl_peer peer;
+};
+int rtnl_put_veth(struct nl_batch *b, const struct rtnl_veth *v);
 int rtnl_put_bridge(struct nl_batch *b, const char *name, const uint8_t *mac,
 		    bool multicast_snooping);
-/* kind: "ifb", "dummy", "bridge": a link without parameters. */
-int rtnl_put_link(struct nl_batch *b, const char *kind, const char *name);
+/* kind: "ifb", "dummy", "bridge": a link without parameters.  index 0: the kernel's choice. */
+int rtnl_put_link(struct nl_batch *b, const char *kind, const char *name, int index);
 /* An 802.1Q subinterface of the link parent_index in parent_ns_fd (-1: the socket's namespace). */
 int rtnl_put_vlan(struct nl_batch *b, const char *name, int parent_index, uint16_t id,
 		  int netns_fd);
 int rtnl_put_link_del(struct nl_batch *b, const char *name);
+/* Every link of a group number (rtnl_change.group), all at once. */
+int rtnl_put_group_del(struct nl_batch *b, uint32_t group);
 
 struct rtnl_change { /* what to set on an existing link; the rest stays */
 	const char *name;
@@ -65,6 +74,7 @@ struct rtnl_change { /* what to set on an existing link; the rest stays */
 	const char *alias, *rename;
 	bool set_port, isolated, learning, hairpin;
 	bool set_bridge_nf, nf_call; /* bridges: hand frames to the inet hooks */
+	uint32_t group;		     /* 0: keep */
 	int8_t addr_gen;	     /* 0: keep; else 1 + IN6_ADDR_GEN_MODE_* */
 };
 int rtnl_put_change(struct nl_batch *b, const struct rtnl_change *c);
@@ -93,7 +103,7 @@ int rtnl_route_each(struct nl *n, int family,
 /* Permanent neighbour: address to MAC. */
 int rtnl_put_neigh(struct nl_batch *b, int index, int family, const void *addr, const uint8_t *mac);
 int rtnl_put_neigh_del(struct nl_batch *b, int index, int family, const void *addr);
-/* Static entry of a bridge's forwarding table: this MAC is behind this port. */
+/* Entry of a bridge's forwarding table: this MAC is behind this port, until it is removed. */
 int rtnl_put_fdb(struct nl_batch *b, int port_index, const uint8_t *mac);
 
 /* Token bucket at the root of a link: rates in bytes per second, sizes in bytes.  peak 0: none.  limit: bytes

@@ -23,6 +23,11 @@ static int open_queue(const struct tap_cfg *cfg, bool first, struct err **e)
 	if (cfg->queues > 1)
 		ifr.ifr_flags |= IFF_MULTI_QUEUE;
 	memcpy(ifr.ifr_name, cfg->name, strlen(cfg->name));
+	if (first && cfg->new_index) {
+		ifr.ifr_flags |= IFF_TUN_EXCL;
+		if (ioctl(fd, TUNSETIFINDEX, &cfg->new_index) < 0)
+			return err_sys(e, errno, "tap '%s': set index", cfg->name);
+	}
 	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
 		return err_sys(e, errno, "attach to tap '%s'", cfg->name);
 	if (ioctl(fd, TUNSETVNETHDRSZ, &len) < 0)

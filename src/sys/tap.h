@@ -12,6 +12,7 @@ struct tap_cfg {
 	bool persistent;     /* survives the last close: a VM may come and go */
 	int uid;	     /* who may open it besides root; -1: nobody */
 	int netns_fd;	     /* where the device lives; -1: the thread's own namespace */
+	int new_index;	     /* not 0: the device must not be there yet, and gets this index */
 };
 
 /* Make the device when it is not there, else attach to it; fds gets cfg->queues descriptors (non-blocking,

@@ -1,4 +1,4 @@
-/* Ports one at a time, as the daemon makes them, each timed: usage: ports N KIND QOS(0|1) [NETNS]
+/* Ports one at a time, as the daemon makes them, each timed: usage: net-ports N veth|tap QOS(0|1)
  * Prints a line per hundred: medians of net_nic_put() in microseconds, then of net_nic_remove(), by the clock
  * and as processor time of this thread.
  * bench/net-ports.sh and tests/net/scale.sh run it. */
@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "base/str.h"
 #include "net/net.h"
+#include "sys/netns.h"
 
 static double now_us(clockid_t clock)
 {
@@ -59,6 +60,7 @@ int main(int argc, char **argv)
 	struct net_group g = { .id = "g", .rules = rules, .n_rules = 20 };
 	struct net_cfg cfg = { .state_dir = getenv("STATE") };
 	double *wall = calloc((size_t)n, sizeof(*wall)), *cpu = calloc((size_t)n, sizeof(*cpu));
+	int *ns = calloc((size_t)n, sizeof(*ns));
 	struct err *e = NULL;
 	struct net *net;
 
@@ -73,6 +75,12 @@ int main(int argc, char **argv)
 	must(net_network_put(net, &w, &e), e);
 	must(net_portgroup_put(net, &pg, &e), e);
 	must(net_group_put(net, &g, &e), e);
+	for (int i = 0; i < n && !tap; i++) { /* an instance each, as in life */
+		char name[32];
+
+		snprintf(name, sizeof(name), "ports-%d", i);
+		must(netns_create(name, &ns[i], &e), e);
+	}
 	for (int pass = 0; pass < 2; pass++) {
 		for (int i = 0; i < n; i++) {
 			struct net_nic x;
@@ -82,9 +90,7 @@ int main(int argc, char **argv)
 			snprintf(x.id, sizeof(x.id), "nic%d", i);
 			strcpy(x.portgroup, "p1");
 			x.kind = tap ? NET_TAP : NET_VETH;
-			snprintf(x.ifname, sizeof(x.ifname), "c%d", i);
-			if (argc > 4)
-				snprintf(x.netns, sizeof(x.netns), "%s", argv[4]);
+			x.netns_fd = tap ? -1 : ns[i];
 			x.no_default_route = true;
 			strcpy(x.groups[0], "g");
 			x.n_groups = 1;
@@ -101,8 +107,16 @@ int main(int argc, char **argv)
 			fflush(stdout), _exit(0);
 	}
 	must(net_clear(net, &e), e);
+	for (int i = 0; i < n && !tap; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "ports-%d", i);
+		close(ns[i]);
+		must(netns_delete(name, &e), e);
+	}
 	net_free(net);
 	free(wall);
 	free(cpu);
+	free(ns);
 	return 0;
 }

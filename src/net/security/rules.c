@@ -307,11 +307,13 @@ static void add_hooks(struct buf *b, const struct sec_network *n)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
-		buf_addf(b, "chain %s { type filter hook %s priority 20; policy accept;\n%smeta mark set %s\n}\n",
-			 hooks[i][0], hooks[i][1],
-			 n->bridge_ct ? "ct state established,related accept\n"
-				      : "meta mark 1 accept\n",
-			 hooks[i][2]);
+		buf_addf(
+			b,
+			"chain %s { type filter hook %s priority 20; policy accept;\n%smeta mark set %s\n}\n",
+			hooks[i][0], hooks[i][1],
+			n->bridge_ct ? "ct state established,related accept\n"
+				     : "meta mark 1 accept\n",
+			hooks[i][2]);
 }
 
 void sec_network(struct buf *b, const struct sec_network *n)
@@ -454,8 +456,10 @@ void sec_policy(struct buf *b, const struct sec_policy *p)
 {
 	add_policy(b, p, NET_IN);
 	add_policy(b, p, NET_OUT);
-	buf_addf(b, "add element bridge " TABLE " pol_in { %u : jump pi_%s }\n", p->number, p->name);
-	buf_addf(b, "add element bridge " TABLE " pol_out { %u : jump po_%s }\n", p->number, p->name);
+	buf_addf(b, "add element bridge " TABLE " pol_in { %u : jump pi_%s }\n", p->number,
+		 p->name);
+	buf_addf(b, "add element bridge " TABLE " pol_out { %u : jump po_%s }\n", p->number,
+		 p->name);
 }
 
 /* ---- forwards ---- */

@@ -24,8 +24,9 @@ struct sec_port {
 	uint8_t mac[6];
 	const struct ipaddr *addrs;
 	unsigned int n_addrs;
-	const uint8_t *router; /* MAC of the one that answers DHCP and router solicitations; NULL: any may */
-	uint32_t policy;       /* number of its policy; 0: no groups and nothing to drop */
+	const uint8_t *
+		router; /* MAC of the one that answers DHCP and router solicitations; NULL: any may */
+	uint32_t policy;	    /* number of its policy; 0: no groups and nothing to drop */
 	const char *const *members; /* names of the groups whose member sets hold its addresses */
 	unsigned int n_members;
 };
@@ -54,8 +55,8 @@ void sec_group(struct buf *b, const char *name, const struct net_group *g,
 bool sec_group_has(const struct net_group *g, enum net_dir dir, bool drop);
 
 struct sec_policy {
-	const char *name; /* chains "pi_<name>", "po_<name>" */
-	uint32_t number;  /* SEC_POLICY_FIRST and up, unique on the network */
+	const char *name;	   /* chains "pi_<name>", "po_<name>" */
+	uint32_t number;	   /* SEC_POLICY_FIRST and up, unique on the network */
 	const char *const *groups; /* short names */
 	const struct net_group *const *specs;
 	unsigned int n;
