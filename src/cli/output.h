@@ -1,27 +1,18 @@
-/* Printing what the API answered: as a table, as names, or whole as JSON or YAML. */
+/* Printing what the API answered, as -o, --format, --filter and -q say. */
 #ifndef CLI_OUTPUT_H
 #define CLI_OUTPUT_H
 
 #include "cli/cli.h"
 #include "ext/table.h"
 
-/* A column: heading, the path of its value ("status.state"), and how to show it. */
-struct column {
-	const char *name, *path;
-	enum {
-		SHOW_TEXT, /* strings, numbers, booleans; lists joined by commas */
-		SHOW_SIZE, /* bytes */
-		SHOW_AGE,  /* a time, as "3h ago" */
-		SHOW_ID,   /* its first 12 characters; whole in wide tables */
-	} show;
-	int flags; /* TABLE_RIGHT, TABLE_CUT */
-	bool wide; /* only in wide tables */
-};
-
-/* items: an array of objects. */
-int output_list(struct cli *cli, const struct json *items, const struct column *columns, size_t n,
+/* items: an array of objects of type t. */
+int output_list(struct cli *cli, const struct gen_type *t, const struct json *items,
 		struct err **e);
-/* One object: YAML unless -o json or name. */
+/* One object: YAML unless -o or --format says otherwise. */
 int output_object(struct cli *cli, const struct json *object, struct err **e);
+/* What people call it: name, first of names, version, id. */
+const char *output_name(const struct json *object);
+/* "status.state", "kind" (spec may be left out), "status.nics.0.mac", "status.nics.addresses" (of all elements) as text. */
+void output_field(const struct json *object, const char *path, struct buf *out);
 
 #endif

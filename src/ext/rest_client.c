@@ -10,6 +10,7 @@
 struct rest_client {
 	CURL *h;
 	struct rest_cfg cfg; /* texts owned */
+	char *hint;
 };
 
 void rest_reply_done(struct rest_reply *r)
@@ -43,6 +44,7 @@ void rest_client_free(struct rest_client *c)
 	if (!c)
 		return;
 	curl_easy_cleanup(c->h);
+	free(c->hint);
 	free((char *)c->cfg.unix_socket);
 	free((char *)c->cfg.url);
 	free((char *)c->cfg.token);
@@ -110,6 +112,7 @@ static int prepare(struct rest_client *c, const char *method, const char *path, 
 	struct curl_slist *l = NULL;
 
 	curl_easy_reset(c->h);
+	free(TAKE(c->hint));
 	buf_addf(&url, "%s%s", c->cfg.url, path);
 	if (body)
 		l = curl_slist_append(l, "Content-Type: application/json");
@@ -215,12 +218,19 @@ static int errno_of(long status)
 	}
 }
 
-/* {"error":{"id":...,"message":...}} as our error. */
-static int api_error(long status, const struct json *body, struct err **e)
+const char *rest_client_hint(const struct rest_client *c)
 {
+	return c->hint;
+}
+
+/* {"error":{"id":...,"message":...,"hint":...}} as our error. */
+static int api_error(struct rest_client *c, long status, const struct json *body, struct err **e)
+{
+	const char *hint = json_str(json_walk(body, "error", "hint", NULL));
 	const char *id = json_str(json_walk(body, "error", "id", NULL));
 	const char *message = json_str(json_walk(body, "error", "message", NULL));
 
+	c->hint = hint ? strdup(hint) : NULL;
 	if (id && message)
 		return err_set(e, errno_of(status), id, "%s", message);
 	return err_set(e, errno_of(status), "http.status",
@@ -244,7 +254,7 @@ int rest_call(struct rest_client *c, const char *method, const char *path, const
 			return err_wrap(e, r, "answer of the daemon");
 	}
 	if (reply.status >= 400)
-		return api_error(reply.status, j, e);
+		return api_error(c, reply.status, j, e);
 	if (ret)
 		*ret = TAKE(j);
 	return 0;
@@ -277,6 +287,16 @@ static size_t take_lines(char *data, size_t size, size_t n, void *arg)
 	return size * n;
 }
 
+/* A refusal's body is one JSON document, which ends in no newline: it is what is pending at the end. */
+static int refused(struct stream *s, long status, struct err **e)
+{
+	_cleanup_(json_freep) struct json *j = NULL;
+
+	if (s->pending.len)
+		json_parse(s->pending.s, s->pending.len, NULL, &j, NULL);
+	return api_error(s->c, status, j, e);
+}
+
 int rest_stream(struct rest_client *c, const char *path, rest_line_fn *fn, void *arg,
 		struct err **e)
 {
@@ -289,15 +309,14 @@ int rest_stream(struct rest_client *c, const char *path, rest_line_fn *fn, void 
 	if (r == 0) {
 		curl_easy_setopt(c->h, CURLOPT_WRITEFUNCTION, take_lines);
 		curl_easy_setopt(c->h, CURLOPT_WRITEDATA, &s);
-		curl_easy_setopt(c->h, CURLOPT_FAILONERROR, 1L);
 		rc = curl_easy_perform(c->h);
 		curl_easy_getinfo(c->h, CURLINFO_RESPONSE_CODE, &status);
 		if (s.result)
 			r = MIN(s.result, 0);
-		else if (rc == CURLE_HTTP_RETURNED_ERROR)
-			r = api_error(status, NULL, e);
 		else if (rc != CURLE_OK)
 			r = no_answer(c, rc, e);
+		else if (status >= 400)
+			r = refused(&s, status, e);
 	}
 	curl_slist_free_all(headers);
 	buf_done(&s.pending);

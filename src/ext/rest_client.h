@@ -32,6 +32,8 @@ int rest_request(struct rest_client *c, const char *method, const char *path, co
 /* The same, and errors of the API become errors of ours (id and message); *ret (may be NULL): the parsed body. */
 int rest_call(struct rest_client *c, const char *method, const char *path, const char *body,
 	      struct json **ret, struct err **e);
+/* What the daemon said to do about the error of the last rest_call() or rest_stream(); NULL: nothing.  Borrowed until the next. */
+const char *rest_client_hint(const struct rest_client *c);
 /* GET whose body comes line by line for as long as it lasts; fn returns non-zero to end it (returned, if negative). */
 typedef int rest_line_fn(void *arg, const char *line);
 int rest_stream(struct rest_client *c, const char *path, rest_line_fn *fn, void *arg,

@@ -57,10 +57,11 @@ struct gen_example {
 };
 
 struct gen_command {
-	const char *name, *usage, *help, *text; /* text: NULL or a paragraph */
-	const struct gen_type *type;		/* of the object; NULL: none */
-	const struct gen_route *route;		/* what it calls; NULL: it is written by hand */
-	int hand;				/* enum cli_hand */
+	const char *name, *words;	 /* "ls", "image ls"; of the root: "strata", "" */
+	const char *usage, *help, *text; /* text: NULL or a paragraph */
+	const struct gen_type *type;	 /* of the object; NULL: none */
+	const struct gen_route *route;	 /* what it calls; NULL: it is written by hand */
+	int hand;			 /* enum cli_hand */
 	const struct gen_flag_group *groups;
 	const struct gen_operand *operands;
 	const struct gen_example *examples;

@@ -104,6 +104,6 @@ void gen_command_help(const struct gen_command *root, const struct gen_command *
 		buf_addf(out, "  %s\n", c->examples[i].command);
 	}
 	if (c->n_commands)
-		buf_addf(out, "\n'%s COMMAND --help' tells more.\n",
-			 c == root ? root->name : c->usage);
+		buf_addf(out, "\n'%s%s%s COMMAND --help' tells more.\n", root->name,
+			 *c->words ? " " : "", c->words);
 }

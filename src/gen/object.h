@@ -199,7 +199,7 @@ const struct gen_field *gen_field_at(const struct gen_type *t, const char *path)
 int gen_value_from_text(const struct gen_field *f, const char *shown, const char *text,
 			struct json **ret, struct err **e);
 /* Set the field at path in the tree obj (objects are made on the way), or append to it when it is a list; maps take
- * "key=value".  -ENOENT schema.unknown with the near miss. */
+ * "key=value" or, at "labels.key", the value.  -ENOENT schema.unknown with the near miss. */
 int gen_set_text(const struct gen_type *t, struct json *obj, const char *path, const char *shown,
 		 const char *text, struct err **e);
 /* "a=1&b=x%20y" into an object of t; lists by repetition.  root: "query". */

@@ -270,6 +270,14 @@ int gen_set_text(const struct gen_type *t, struct json *obj, const char *path, c
 			return r;
 		if (!*path)
 			return set_field(f, obj, shown, text, e);
+		if (f->shape == GEN_MAP) {
+			/* labels.team=a is labels=team=a */
+			_cleanup_(freep) char *pair = NULL;
+
+			if (asprintf(&pair, "%s=%s", path, text) < 0)
+				return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
+			return set_in_map(f, obj, shown, pair, e);
+		}
 		if (f->kind != GEN_OBJECT || f->shape != GEN_ONE)
 			return gen_bad(&at, e, ENOENT, "schema.unknown",
 				       "%s has no parts that can be set as text", f->name);

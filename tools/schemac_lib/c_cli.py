@@ -74,7 +74,7 @@ def command_table(c):
 
 
 def command_row(c):
-    row = {'name': string(c.name), 'usage': string(c.usage()), 'help': string(c.help)}
+    row = {'name': string(c.name), 'words': string(' '.join(c.words)), 'usage': string(c.usage()), 'help': string(c.help)}
     if c.route:
         row['route'] = '&gen_routes[%s]' % macro('route', c.route.name)
     elif c.parent and not c.commands:

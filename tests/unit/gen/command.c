@@ -40,6 +40,8 @@ static void sets_fields(void **state)
 		  "\"disks\":[{\"size\":\"1G\",\"limits\":{\"iops\":{\"rate\":9}}},{\"volume\":\"vol\"}],\"image\":\"img\"}}" },
 		{ "set web db cpu.shares=7 --memory 1G protected=on",
 		  "{\"spec\":{\"cpu\":{\"shares\":7},\"memory\":{\"size\":\"1G\"},\"protected\":true}}" },
+		{ "set web labels.a.b/c=7 labels=d=e",
+		  "{\"labels\":{\"a.b/c\":\"7\",\"d\":\"e\"}}" },
 		{ "snapshot restore web s1 --no-memory", "{\"snapshot\":\"s1\",\"memory\":false}" },
 		{ "exec -e A=1 web env -i",
 		  "{\"env\":{\"A\":\"1\"},\"command\":[\"env\",\"-i\"]}" },
