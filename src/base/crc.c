@@ -35,7 +35,7 @@ static uint32_t by_table(const uint32_t *t, uint32_t crc, const uint8_t *p, size
 	return ~crc;
 }
 
-uint32_t crc32(uint32_t crc, const void *data, size_t len)
+uint32_t crc32_ieee(uint32_t crc, const void *data, size_t len)
 {
 	pthread_once(&tables_once, make_tables);
 	return by_table(table_ieee, crc, data, len);

@@ -61,7 +61,10 @@ int decomp_new(enum compression c, stream_read_fn *read, void *arg, struct decom
 
 	if (!d)
 		return err_sys(e, ENOMEM, "decompress");
-	d->codec = codec_of(c);
+	if (c == COMP_GZIP)
+		d->codec = codec_isal();
+	if (!d->codec)
+		d->codec = codec_of(c);
 	d->read = read;
 	d->arg = arg;
 	d->between = true;

@@ -25,5 +25,7 @@ struct codec {
 
 extern const struct codec codec_zlib;
 extern const struct codec codec_zstd;
+/* Decodes gzip only; NULL: this host has no ISA-L.  Any thread. */
+const struct codec *codec_isal(void);
 
 #endif

@@ -38,10 +38,10 @@ static void checksums_match_the_published_check_values(void **state)
 {
 	const char *s = "123456789";
 
-	assert_int_equal(crc32(0, s, 9), 0xcbf43926);
+	assert_int_equal(crc32_ieee(0, s, 9), 0xcbf43926);
 	assert_int_equal(crc32c(0, s, 9), 0xe3069283);
 	assert_int_equal(crc32c(crc32c(0, s, 4), s + 4, 5), 0xe3069283);
-	assert_int_equal(crc32(crc32(0, s, 4), s + 4, 5), 0xcbf43926);
+	assert_int_equal(crc32_ieee(crc32_ieee(0, s, 4), s + 4, 5), 0xcbf43926);
 	assert_int_equal(crc32c(0, s, 0), 0);
 }
 
