@@ -23,11 +23,11 @@ asan: build-asan/build.ninja
 
 # Everything, or one suite with SUITE=name; the last line counts.
 check:
-	@packaging/install-deps build run check
+	@packaging/install-deps build run check disk
 	@tools/check $(if $(SUITE),--suite $(SUITE))
 
 check-fast:
-	@packaging/install-deps build run check
+	@packaging/install-deps build run check disk
 	@tools/check --fast
 
 install: all

@@ -1,6 +1,7 @@
 /* Commands on disk images, seeds, and the distribution's archive. */
 #include <fcntl.h>
 #include "base/atomicfile.h"
+#include "image/bootdisk.h"
 #include "image/bootstrap.h"
 #include "image/cli.h"
 #include "image/foreign.h"
@@ -35,6 +36,37 @@ static int cmd_bootstrap(struct image_store *s, const void *opts, char **args, i
 	if (r == 0)
 		printf("%s\n", o->name ? o->name : args[0]);
 	return r;
+}
+
+struct disk_opts {
+	uint64_t size;
+	char *format, *kernel, *cmdline;
+	opt_list packages;
+};
+static const struct opt disk_opts[] = {
+	OPT(struct disk_opts, size, SIZE, "size", 0, "SIZE", "of the disk; usually 4G"),
+	OPT(struct disk_opts, format, STR, "to", 'O', "FORMAT",
+	    "qcow2 (usual), raw, vmdk, vpc, vhdx, vdi"),
+	OPT(struct disk_opts, kernel, STR, "kernel", 0, "PACKAGE",
+	    "usually linux-image-cloud-amd64"),
+	OPT(struct disk_opts, cmdline, STR, "append", 0, "TEXT",
+	    "added to the kernel's command line"),
+	OPT(struct disk_opts, packages, LIST, "include", 0, "PACKAGE", "more packages"),
+	OPT_END
+};
+
+static int cmd_disk(struct image_store *s, const void *opts, char **args, int n, struct err **e)
+{
+	struct disk_opts *o = (struct disk_opts *)(uintptr_t)opts;
+	struct bootdisk_options bo = {
+		.size = o->size, .format = o->format, .kernel = o->kernel, .cmdline = o->cmdline
+	};
+
+	if (vec_push(&o->packages, NULL) < 0)
+		return err_sys(e, ENOMEM, "disk");
+	o->packages.n--;
+	bo.packages = (const char *const *)o->packages.v;
+	return bootdisk_make(s, args[0], args[1], &bo, &cli_op, e);
 }
 
 struct convert_opts {
@@ -119,6 +151,9 @@ static int cmd_seed(struct image_store *s, const void *opts, char **args, int n,
 const struct cli_cmd cli_disk_cmds[] = {
 	{ "bootstrap", "debian:SUITE", "make an image from the distribution's archive", boot_opts,
 	  sizeof(struct boot_opts), 1, 1, false, cmd_bootstrap },
+	{ "disk", "IMAGE FILE",
+	  "make a bootable disk of an image: kernel, init and boot loader added", disk_opts,
+	  sizeof(struct disk_opts), 2, 2, false, cmd_disk },
 	{ "convert", "SOURCE TARGET", "disk images from and to other products", convert_opts,
 	  sizeof(struct convert_opts), 2, 2, true, cmd_convert },
 	{ "ova", "FILE DIR", "import a machine: its disks as qcow2, its sizes as JSON",

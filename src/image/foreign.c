@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include "base/atomicfile.h"
 #include "base/checked.h"
+#include "base/rand.h"
 #include "base/str.h"
 #include "ext/untar.h"
 #include "image/fsutil.h"
@@ -162,11 +163,25 @@ static int real_target(const char *to, char *out, size_t len, struct err **e)
 	return 0;
 }
 
+/* Under its name only when it is whole and on disk. */
+static int publish(const char *part, const char *to, struct err **e)
+{
+	_cleanup_(closep) int fd = open(part, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0 || fsync(fd) < 0)
+		return err_sys(e, errno, "sync '%s'", part);
+	if (renameat2(AT_FDCWD, part, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno == EINVAL && access(to, F_OK) < 0 && rename(part, to) == 0) /* NFS and the like */
+		return 0;
+	return err_sys(e, errno, "rename to '%s'", to);
+}
+
 int foreign_convert(const char *from, const char *from_format, const char *to,
 		    const char *to_format, struct image_op *op, struct err **e)
 {
 	_cleanup_(closep) int fd = open(from, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	char real_from[PATH_MAX], real_to[PATH_MAX];
+	char real_from[PATH_MAX], real_to[PATH_MAX], part[PATH_MAX + 32];
 	const char *format = "raw";
 	const char *argv[16];
 	size_t n = 0;
@@ -199,11 +214,14 @@ int foreign_convert(const char *from, const char *from_format, const char *to,
 	}
 	argv[n++] = "--";
 	argv[n++] = real_from;
-	argv[n++] = real_to;
+	argv[n++] = part;
 	argv[n] = NULL;
+	snprintf(part, sizeof(part), "%s.%016llx", real_to, (unsigned long long)rand_u64());
 	r = run_program(argv, NULL, -1, op ? &op->cancelled : NULL, e);
+	if (r == 0)
+		r = publish(part, real_to, e);
 	if (r < 0) {
-		unlink(real_to);
+		unlink(part);
 		return err_wrap(e, r, "convert '%s'", from);
 	}
 	return 0;

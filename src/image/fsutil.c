@@ -19,6 +19,12 @@ int open_beneath(int dirfd, const char *path, int flags, mode_t mode)
 				   SYS_RESOLVE_NO_MAGICLINKS | SYS_RESOLVE_NO_XDEV);
 }
 
+int open_in_root(int dirfd, const char *path, int flags)
+{
+	return sys_openat2(dirfd, path, flags | O_CLOEXEC, 0,
+			   SYS_RESOLVE_IN_ROOT | SYS_RESOLVE_NO_MAGICLINKS | SYS_RESOLVE_NO_XDEV);
+}
+
 static int remove_children(int fd, dev_t dev)
 {
 	_cleanup_(closedirp) DIR *d = fdopendir(fd);
@@ -153,12 +159,12 @@ ssize_t fd_pread(int fd, void *data, size_t len, uint64_t off)
 }
 
 /* One data extent by copy_file_range(2), or by hand where the file systems cannot. */
-static int copy_extent(int from, int to, off_t off, off_t end)
+static int copy_extent(int from, int to, off_t off, off_t end, off_t shift)
 {
 	_cleanup_(freep) char *block = NULL;
 
 	while (off < end) {
-		off_t in = off, out = off;
+		off_t in = off, out = off + shift;
 		ssize_t n = copy_file_range(from, &in, to, &out, (size_t)(end - off), 0);
 
 		if (n > 0) {
@@ -177,20 +183,20 @@ static int copy_extent(int from, int to, off_t off, off_t end)
 			return (int)n;
 		if (n == 0)
 			return -EIO; /* it shrank under us */
-		if (pwrite_all(to, block, (size_t)n, off) < 0)
+		if (pwrite_all(to, block, (size_t)n, off + shift) < 0)
 			return -EIO;
 		off += n;
 	}
 	return 0;
 }
 
-int fd_copy(int from, int to, struct err **e)
+int fd_copy_to(int from, int to, uint64_t at, struct err **e)
 {
 	struct stat st;
 	off_t data = 0, hole;
 	int r;
 
-	if (fstat(from, &st) < 0 || ftruncate(to, st.st_size) < 0)
+	if (fstat(from, &st) < 0)
 		return err_sys(e, errno, "copy");
 	while (data < st.st_size) {
 		data = lseek(from, data, SEEK_DATA);
@@ -201,12 +207,21 @@ int fd_copy(int from, int to, struct err **e)
 		hole = lseek(from, data, SEEK_HOLE);
 		if (hole < 0)
 			return err_sys(e, errno, "copy: find hole");
-		r = copy_extent(from, to, data, hole);
+		r = copy_extent(from, to, data, hole, (off_t)at);
 		if (r < 0)
 			return err_sys(e, -r, "copy");
 		data = hole;
 	}
 	return 0;
+}
+
+int fd_copy(int from, int to, struct err **e)
+{
+	struct stat st;
+
+	if (fstat(from, &st) < 0 || ftruncate(to, st.st_size) < 0)
+		return err_sys(e, errno, "copy");
+	return fd_copy_to(from, to, 0, e);
 }
 
 bool program_exists(const char *name)

@@ -11,6 +11,8 @@
 /* openat2(2) with RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV.
  * An fd or -errno (-ELOOP: a component is a symbolic link). */
 int open_beneath(int dirfd, const char *path, int flags, mode_t mode);
+/* The same for reading what may be reached through symbolic links: they are resolved as if dirfd was the root. */
+int open_in_root(int dirfd, const char *path, int flags);
 /* Remove name below dirfd, whatever it is, with all below it; does not cross mounts.  Missing: 0. */
 int tree_remove(int dirfd, const char *name);
 /* mkdir -p of a path that we made up ourselves. */
@@ -23,6 +25,8 @@ ssize_t fd_read(int fd, void *data, size_t len);
 ssize_t fd_pread(int fd, void *data, size_t len, uint64_t off);
 /* Copy all of one file to another, holes kept, through the kernel (reflink where it can). */
 int fd_copy(int from, int to, struct err **e);
+/* The same into the middle of a file that is zeros there. */
+int fd_copy_to(int from, int to, uint64_t at, struct err **e);
 
 /* Run a program of the host and wait: argv[0] is looked up in PATH; stdin is /dev/null; stdout goes to out_fd
  * (-1: together with stderr), stderr is collected and becomes the error's text.  dir: working directory or NULL.

@@ -12,6 +12,7 @@
 #define IMAGE_IMAGE_H
 
 #include "image/archive.h"
+#include "image/bootdisk.h"
 #include "image/bootstrap.h"
 #include "image/disks.h"
 #include "image/foreign.h"
