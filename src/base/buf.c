@@ -100,22 +100,23 @@ static size_t plain_json(const char *s)
 	return n;
 }
 
-int buf_add_json(struct buf *b, const char *s)
+int buf_add_json_n(struct buf *b, const char *s, size_t len)
 {
 	static const char *const replacement = "\xef\xbf\xbd";
+	const char *end = s + len;
 
 	buf_addc(b, '"');
-	for (;;) {
+	while (s < end) {
 		size_t n = plain_json(s);
 		unsigned char c;
 
 		if (n > 0)
 			buf_add(b, s, n);
 		s += n;
-		c = (unsigned char)*s;
-		if (!c)
+		if (s == end)
 			break;
-		n = utf8_len(s);
+		c = (unsigned char)*s;
+		n = c ? utf8_len(s) : 1;
 		if (n == 0) {
 			buf_adds(b, replacement);
 			n = 1;
@@ -133,6 +134,11 @@ int buf_add_json(struct buf *b, const char *s)
 		s += n;
 	}
 	return buf_addc(b, '"');
+}
+
+int buf_add_json(struct buf *b, const char *s)
+{
+	return buf_add_json_n(b, s, strlen(s));
 }
 
 int buf_add_shell(struct buf *b, const char *s)

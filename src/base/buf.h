@@ -34,6 +34,8 @@ int buf_addf(struct buf *b, const char *fmt, ...) _printf_(2, 3);
 int buf_addv(struct buf *b, const char *fmt, va_list ap) _printf_(2, 0);
 /* s as a JSON string with its quotes; invalid UTF-8 bytes become U+FFFD. */
 int buf_add_json(struct buf *b, const char *s);
+/* The same for len bytes, NUL bytes among them allowed; s[len] must be NUL. */
+int buf_add_json_n(struct buf *b, const char *s, size_t len);
 /* s quoted so that a POSIX shell reads it back as one word. */
 int buf_add_shell(struct buf *b, const char *s);
 /* Remove the first n bytes (n <= len). */

@@ -397,8 +397,9 @@ static int wait_events(struct loop *l, nsec_t timeout)
 	int n;
 
 	do {
-		n = epoll_pwait2(l->epfd, l->batch, BATCH, timeout == NSEC_FOREVER ? NULL : &ts,
-				 NULL);
+		/* by number: musl has no function for it */
+		n = (int)syscall(SYS_epoll_pwait2, l->epfd, l->batch, BATCH,
+				 timeout == NSEC_FOREVER ? NULL : &ts, NULL, (size_t)0);
 		if (n < 0 && errno == ENOSYS) /* before Linux 5.11: round up, never early */
 			n = epoll_wait(l->epfd, l->batch, BATCH,
 				       timeout == NSEC_FOREVER

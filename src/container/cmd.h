@@ -33,6 +33,11 @@ int cmd_events(const struct globals *g, int argc, char **argv, struct err **e);
 int cmd_spec(const struct globals *g, int argc, char **argv, struct err **e);
 int cmd_features(const struct globals *g, int argc, char **argv, struct err **e);
 
+/* Options of one command.  help: the flag of --help in target.  Returns the number of operands (argv[1] and on), -EINVAL, or
+ * -ECANCELED when the help was printed. */
+struct opt;
+int cmd_parse(const struct opt *table, void *target, const bool *help, int argc, char **argv,
+	      bool stop, int min, int max, const char *what, struct err **e);
 /* "usage" error. */
 int usage(struct err **e, const char *fmt, ...) _printf_(2, 3);
 

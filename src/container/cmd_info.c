@@ -3,8 +3,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/inotify.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/atomicfile.h"
@@ -12,7 +10,7 @@
 #include "base/str.h"
 #include "base/xalloc.h"
 #include "container/cmd.h"
-#include "container/status.h"
+#include "container/lifecycle.h"
 #include "sys/proc.h"
 
 struct flags {
@@ -62,23 +60,6 @@ static const struct opt update_opts[] = {
 	OPT_END
 };
 
-static int parse(const struct opt *table, struct flags *f, int argc, char **argv, bool stop,
-		 int min, int max, const char *what, struct err **e)
-{
-	int n = opt_parse(table, f, argc, argv, stop, e);
-
-	if (n < 0)
-		return n;
-	if (f->help) {
-		_cleanup_(buf_done) struct buf b = { 0 };
-
-		opt_help(table, 100, &b);
-		printf("Usage: strata-oci %s [OPTIONS] %s\n\n%s", argv[0], what, buf_str(&b));
-		return -ECANCELED;
-	}
-	return n < min || n > max ? usage(e, "wants: %s", what) : n;
-}
-
 static int put(const struct buf *b, struct err **e)
 {
 	if (buf_error(b))
@@ -91,7 +72,7 @@ int cmd_state(const struct globals *g, int argc, char **argv, struct err **e)
 	struct flags f = { 0 };
 	struct container c = { .dir = -1 };
 	_cleanup_(buf_done) struct buf b = { 0 };
-	int r = parse(state_opts, &f, argc, argv, false, 1, 1, "ID", e);
+	int r = cmd_parse(state_opts, &f, &f.help, argc, argv, false, 1, 1, "ID", e);
 
 	if (r < 0)
 		return r == -ECANCELED ? 0 : r;
@@ -109,7 +90,7 @@ int cmd_list(const struct globals *g, int argc, char **argv, struct err **e)
 	struct flags f = { 0 };
 	_cleanup_(strv_freep) char **ids = NULL;
 	_cleanup_(buf_done) struct buf b = { 0 };
-	int r = parse(list_opts, &f, argc, argv, false, 0, 0, "", e);
+	int r = cmd_parse(list_opts, &f, &f.help, argc, argv, false, 0, 0, "", e);
 	bool json, first = true;
 	size_t i;
 
@@ -223,11 +204,11 @@ static int ps_table(const pid_t *pids, size_t n, char **opts, struct err **e)
 int cmd_ps(const struct globals *g, int argc, char **argv, struct err **e)
 {
 	struct flags f = { 0 };
-	struct container c = { .dir = -1 };
-	struct cgroups cg = { 0 };
 	pid_t *pids = NULL;
 	size_t n = 0, i;
-	int argn = parse(ps_opts, &f, argc, argv, true, 1, INT_MAX, "ID [PS OPTIONS]", e), r;
+	int argn = cmd_parse(ps_opts, &f, &f.help, argc, argv, true, 1, INT_MAX, "ID [PS OPTIONS]",
+			     e),
+	    r;
 	bool json;
 
 	if (argn < 0)
@@ -237,11 +218,7 @@ int cmd_ps(const struct globals *g, int argc, char **argv, struct err **e)
 	json = f.format && streq(f.format, "json");
 	if (f.format && !json && !streq(f.format, "table"))
 		return usage(e, "--format: '%s' is not table or json", f.format);
-	r = container_load(&c, g->root, argv[1], e);
-	if (r == 0)
-		r = container_load_cgroups(&c, &cg, e);
-	if (r == 0)
-		r = cgroups_pids(&cg, &pids, &n, e);
+	r = container_pids(g->root, argv[1], &pids, &n, e);
 	if (r == 0 && json) {
 		putchar('[');
 		for (i = 0; i < n; i++)
@@ -251,8 +228,6 @@ int cmd_ps(const struct globals *g, int argc, char **argv, struct err **e)
 		r = ps_table(pids, n, argn > 1 ? argv + 2 : NULL, e);
 	}
 	free(pids);
-	cgroups_close(&cg);
-	container_done(&c);
 	return r;
 }
 
@@ -275,39 +250,10 @@ static int print_stats(struct container *c, struct cgroups *cg, struct err **e)
 	return r;
 }
 
-/* A descriptor that becomes readable when the OOM killer may have struck: an eventfd of v1, inotify of v2. -1: none. */
-static int oom_watch(struct cgroups *cg)
-{
-	const struct cg_hierarchy *h = cg_find(cg, CG_MEMORY);
-	char path[PATH_MAX], text[64];
-	int fd, control;
-
-	if (!h)
-		return -1;
-	if (h->v2) {
-		fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-		snprintf(path, sizeof(path), "%s/memory.events", h->path);
-		if (fd >= 0 && inotify_add_watch(fd, path, IN_MODIFY) >= 0)
-			return fd;
-		safe_close(fd);
-		return -1;
-	}
-	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	control = openat(h->fd, "memory.oom_control", O_RDONLY | O_CLOEXEC);
-	snprintf(text, sizeof(text), "%d %d", fd, control);
-	if (fd < 0 || control < 0 || cg_write(h, "cgroup.event_control", text) < 0) {
-		safe_close(control);
-		safe_close(fd);
-		return -1;
-	}
-	close(control);
-	return fd;
-}
-
 static int watch_events(struct container *c, struct cgroups *cg, int pidfd, nsec_t interval,
 			struct err **e)
 {
-	int oom = oom_watch(cg), r = print_stats(c, cg, e);
+	int oom = cgroups_oom_fd(cg), r = print_stats(c, cg, e);
 	int64_t kills = cgroups_oom_kills(cg);
 
 	while (r == 0) {
@@ -349,7 +295,7 @@ int cmd_events(const struct globals *g, int argc, char **argv, struct err **e)
 	struct container c = { .dir = -1 };
 	struct cgroups cg = { 0 };
 	nsec_t interval = 5 * NSEC_PER_SEC;
-	int r = parse(events_opts, &f, argc, argv, false, 1, 1, "ID", e), pidfd = -1;
+	int r = cmd_parse(events_opts, &f, &f.help, argc, argv, false, 1, 1, "ID", e), pidfd = -1;
 
 	if (r < 0)
 		return r == -ECANCELED ? 0 : r;
@@ -426,41 +372,24 @@ static int read_options(const struct flags *f, struct spec_resources *s, struct 
 int cmd_update(const struct globals *g, int argc, char **argv, struct err **e)
 {
 	struct flags f = { 0 };
-	struct container c = { .dir = -1 };
-	struct cgroups cg = { 0 };
 	struct spec_resources s = { 0 };
-	struct jval *o;
 	_cleanup_(buf_done) struct buf b = { 0 };
-	int r = parse(update_opts, &f, argc, argv, false, 1, 1, "ID", e);
+	int r = cmd_parse(update_opts, &f, &f.help, argc, argv, false, 1, 1, "ID", e);
 
 	if (r < 0)
 		return r == -ECANCELED ? 0 : r;
 	if (f.l3 || f.mem_bw)
 		return err_set(e, EOPNOTSUPP, "config.field", "Intel RDT is not supported");
-	r = container_load(&c, g->root, argv[1], e);
-	if (r == 0 && container_status(&c) == CT_STOPPED)
-		r = err_set(e, EINVAL, "container.state", "container '%s' is not running", argv[1]);
-	if (r == 0)
-		r = container_load_cgroups(&c, &cg, e);
-	if (r == 0 && f.resources) {
-		struct jr jr = { .a = &c.arena, .e = e };
-
+	if (f.resources) {
 		r = streq(f.resources, "-")
 			    ? fd_read_all(0, JDOC_TEXT_MAX, &b, e)
 			    : file_read(AT_FDCWD, f.resources, JDOC_TEXT_MAX, &b, e);
 		if (r == 0)
-			r = jdoc_parse(&c.arena, buf_str(&b), b.len, &o, e);
-		if (r == 0) {
-			spec_read_resources(&jr, o, &s);
-			r = jr.r;
-		}
-	} else if (r == 0) {
+			r = container_update_json(g->root, argv[1], buf_str(&b), b.len, e);
+	} else {
 		r = read_options(&f, &s, e);
+		if (r == 0)
+			r = container_update(g->root, argv[1], &s, e);
 	}
-	s.present = true;
-	if (r == 0)
-		r = cgroups_set(&cg, &s, e);
-	cgroups_close(&cg);
-	container_done(&c);
 	return r;
 }

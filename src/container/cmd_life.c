@@ -1,17 +1,13 @@
 /* Commands over a container's life: create, run, start, exec, kill, delete, pause, resume. */
-#include <ctype.h>
 #include <limits.h>
 #include <regex.h>
 #include <signal.h>
-#include <string.h>
-#include <strings.h>
-#include <unistd.h>
 #include "base/opt.h"
 #include "base/str.h"
 #include "container/cmd.h"
 #include "container/create.h"
 #include "container/exec.h"
-#include "sys/proc.h"
+#include "container/lifecycle.h"
 
 struct flags {
 	char *bundle, *config, *console_socket, *pid_file;
@@ -73,32 +69,12 @@ static const struct opt delete_opts[] = {
 };
 static const struct opt plain_opts[] = { HELP, OPT_END };
 
-/* Number of operands, -EINVAL, or -ECANCELED after --help. */
-static int parse(const struct opt *table, struct flags *f, int argc, char **argv, bool stop,
-		 int min, int max, const char *what, struct err **e)
-{
-	int n = opt_parse(table, f, argc, argv, stop, e);
-
-	if (n < 0)
-		return n;
-	if (f->help) {
-		_cleanup_(buf_done) struct buf b = { 0 };
-
-		opt_help(table, 100, &b);
-		printf("Usage: strata-oci %s [OPTIONS] %s\n\n%s", argv[0], what, buf_str(&b));
-		return -ECANCELED;
-	}
-	if (n < min || n > max)
-		return usage(e, "wants: %s", what);
-	return n;
-}
-
 static int create(const struct globals *g, int argc, char **argv, bool run, struct err **e)
 {
 	const struct opt *table = run ? run_opts : create_opts;
 	struct flags f = { 0 };
 	struct create_opts o = { .root = g->root, .manager = g->manager, .run = run };
-	int r = parse(table, &f, argc, argv, false, 1, 1, "ID", e);
+	int r = cmd_parse(table, &f, &f.help, argc, argv, false, 1, 1, "ID", e);
 
 	if (r == -ECANCELED)
 		return 0;
@@ -133,7 +109,7 @@ int cmd_run(const struct globals *g, int argc, char **argv, struct err **e)
 int cmd_start(const struct globals *g, int argc, char **argv, struct err **e)
 {
 	struct flags f = { 0 };
-	int r = parse(plain_opts, &f, argc, argv, false, 1, 1, "ID", e);
+	int r = cmd_parse(plain_opts, &f, &f.help, argc, argv, false, 1, 1, "ID", e);
 
 	return r < 0 ? (r == -ECANCELED ? 0 : r) : container_start(g->root, argv[1], e);
 }
@@ -142,7 +118,9 @@ int cmd_exec(const struct globals *g, int argc, char **argv, struct err **e)
 {
 	struct flags f = { 0 };
 	struct exec_opts o = { .root = g->root };
-	int n = parse(exec_options, &f, argc, argv, true, 1, INT_MAX, "ID [COMMAND...]", e), r;
+	int n = cmd_parse(exec_options, &f, &f.help, argc, argv, true, 1, INT_MAX,
+			  "ID [COMMAND...]", e),
+	    r;
 
 	if (n < 0)
 		return n == -ECANCELED ? 0 : n;
@@ -177,87 +155,6 @@ int cmd_exec(const struct globals *g, int argc, char **argv, struct err **e)
 	return r;
 }
 
-static const struct {
-	const char *name;
-	int num;
-} signals[] = {
-	{ "HUP", SIGHUP },   { "INT", SIGINT },	    { "QUIT", SIGQUIT }, { "ILL", SIGILL },
-	{ "TRAP", SIGTRAP }, { "ABRT", SIGABRT },   { "IOT", SIGABRT },	 { "BUS", SIGBUS },
-	{ "FPE", SIGFPE },   { "KILL", SIGKILL },   { "USR1", SIGUSR1 }, { "SEGV", SIGSEGV },
-	{ "USR2", SIGUSR2 }, { "PIPE", SIGPIPE },   { "ALRM", SIGALRM }, { "TERM", SIGTERM },
-	{ "STKFLT", 16 },    { "CHLD", SIGCHLD },   { "CLD", SIGCHLD },	 { "CONT", SIGCONT },
-	{ "STOP", SIGSTOP }, { "TSTP", SIGTSTP },   { "TTIN", SIGTTIN }, { "TTOU", SIGTTOU },
-	{ "URG", SIGURG },   { "XCPU", SIGXCPU },   { "XFSZ", SIGXFSZ }, { "VTALRM", SIGVTALRM },
-	{ "PROF", SIGPROF }, { "WINCH", SIGWINCH }, { "IO", SIGIO },	 { "POLL", SIGIO },
-	{ "PWR", SIGPWR },   { "SYS", SIGSYS },
-};
-
-/* "9", "KILL", "SIGKILL", "RTMIN+3", "RTMAX-1"; -1: no such signal. */
-static int signal_number(const char *s)
-{
-	uint64_t v;
-	size_t i;
-
-	if (isdigit((unsigned char)*s))
-		return parse_u64(s, 64, &v) == 0 ? (int)v : -1;
-	if (strncasecmp(s, "SIG", 3) == 0)
-		s += 3;
-	for (i = 0; i < ARRAY_SIZE(signals); i++)
-		if (strcasecmp(s, signals[i].name) == 0)
-			return signals[i].num;
-	/* The kernel's numbers: the C library keeps the first two for itself. */
-	if (strncasecmp(s, "RTMIN", 5) == 0)
-		return s[5] == '\0'				      ? 34
-		       : s[5] == '+' && parse_u64(s + 6, 30, &v) == 0 ? 34 + (int)v
-								      : -1;
-	if (strncasecmp(s, "RTMAX", 5) == 0)
-		return s[5] == '\0'				      ? 64
-		       : s[5] == '-' && parse_u64(s + 6, 30, &v) == 0 ? 64 - (int)v
-								      : -1;
-	return -1;
-}
-
-static int kill_one(const char *root, const char *id, int sig, bool all, struct err **e)
-{
-	struct container c = { .dir = -1 };
-	struct cgroups cg = { 0 };
-	int r = container_load(&c, root, id, e), fd;
-
-	if (r < 0)
-		goto out;
-	if (all) {
-		r = container_load_cgroups(&c, &cg, e);
-		if (r == 0 && sig == SIGKILL && cgroups_frozen(&cg))
-			cgroups_freeze(&cg, false, NULL);
-		if (r == 0)
-			r = cgroups_kill(&cg, sig, e);
-		cgroups_close(&cg);
-		goto out;
-	}
-	fd = container_pidfd(&c);
-	if (fd < 0) {
-		r = err_set(e, ESRCH, "container.state", "container not running");
-		goto out;
-	}
-	r = sys_pidfd_send_signal(fd, sig);
-	close(fd);
-	if (r < 0) {
-		err_sys(e, -r, "send signal %d to '%s'", sig, id);
-		goto out;
-	}
-	/* A paused container must be able to die. */
-	if (sig == SIGKILL && container_load_cgroups(&c, &cg, NULL) == 0) {
-		bool v2 = cg.n == 1 && cg.h[0].v2;
-
-		if (!v2 && cgroups_frozen(&cg))
-			cgroups_freeze(&cg, false, NULL);
-		cgroups_close(&cg);
-	}
-out:
-	container_done(&c);
-	return r;
-}
-
 /* Call fn for each container whose id matches. */
 static int each(const struct globals *g, const char *pattern, bool regex, struct err **e,
 		int (*fn)(const struct globals *g, const char *id, void *arg, struct err **e),
@@ -289,14 +186,14 @@ static int each_kill(const struct globals *g, const char *id, void *arg, struct 
 {
 	const struct kill_args *a = arg;
 
-	return kill_one(g->root, id, a->sig, a->all, e);
+	return container_kill(g->root, id, a->sig, a->all, e);
 }
 
 int cmd_kill(const struct globals *g, int argc, char **argv, struct err **e)
 {
 	struct flags f = { 0 };
 	struct kill_args a = { .sig = SIGTERM };
-	int n = parse(kill_opts, &f, argc, argv, false, 1, 2, "ID [SIGNAL]", e);
+	int n = cmd_parse(kill_opts, &f, &f.help, argc, argv, false, 1, 2, "ID [SIGNAL]", e);
 
 	if (n < 0)
 		return n == -ECANCELED ? 0 : n;
@@ -316,7 +213,7 @@ static int each_delete(const struct globals *g, const char *id, void *arg, struc
 int cmd_delete(const struct globals *g, int argc, char **argv, struct err **e)
 {
 	struct flags f = { 0 };
-	int n = parse(delete_opts, &f, argc, argv, false, 1, 1, "ID", e);
+	int n = cmd_parse(delete_opts, &f, &f.help, argc, argv, false, 1, 1, "ID", e);
 
 	return n < 0 ? (n == -ECANCELED ? 0 : n)
 		     : each(g, argv[1], f.regex, e, each_delete, &f.force);
@@ -325,27 +222,9 @@ int cmd_delete(const struct globals *g, int argc, char **argv, struct err **e)
 static int freeze(const struct globals *g, int argc, char **argv, bool on, struct err **e)
 {
 	struct flags f = { 0 };
-	struct container c = { .dir = -1 };
-	struct cgroups cg = { 0 };
-	enum ct_status status;
-	int r = parse(plain_opts, &f, argc, argv, false, 1, 1, "ID", e);
+	int r = cmd_parse(plain_opts, &f, &f.help, argc, argv, false, 1, 1, "ID", e);
 
-	if (r < 0)
-		return r == -ECANCELED ? 0 : r;
-	r = container_load(&c, g->root, argv[1], e);
-	if (r == 0) {
-		status = container_status(&c);
-		if (on ? status != CT_RUNNING && status != CT_CREATED : status != CT_PAUSED)
-			r = err_set(e, EINVAL, "container.state", "the container is %s, not %s",
-				    ct_status_names[status], on ? "running" : "paused");
-	}
-	if (r == 0)
-		r = container_load_cgroups(&c, &cg, e);
-	if (r == 0)
-		r = cgroups_freeze(&cg, on, e);
-	cgroups_close(&cg);
-	container_done(&c);
-	return r;
+	return r < 0 ? (r == -ECANCELED ? 0 : r) : container_freeze(g->root, argv[1], on, e);
 }
 
 int cmd_pause(const struct globals *g, int argc, char **argv, struct err **e)

@@ -1,4 +1,4 @@
-/* create, run, start, delete; see create.h.
+/* create and run; see create.h.
  *
  * Order of what is made outside of this process: (1) the status folder with the names of the cgroups to be, (2) the cgroups,
  * (3) the first process.  Each is undone in the opposite order on failure, and `delete --force` can do the same from the
@@ -24,15 +24,17 @@
 #include "base/str.h"
 #include "container/final.h"
 #include "container/final_plan.h"
+#include "container/follow.h"
 #include "container/hooks.h"
 #include "container/idmap.h"
 #include "container/init.h"
+#include "container/lifecycle.h"
+#include "container/process.h"
 #include "container/seccomp_profile.h"
 #include "container/tty.h"
+#include "container/warn.h"
 #include "sys/mountapi.h"
 #include "sys/proc.h"
-
-int start_timeout_ms = 120000;
 
 struct start {
 	const struct create_opts *o;
@@ -55,224 +57,6 @@ const char *seccomp_cache_dir(struct arena *a, const char *root)
 	return arena_printf(a, "%s/.seccomp", root);
 }
 
-unsigned int listen_fds(struct arena *a, const char **env)
-{
-	const char *n = getenv("LISTEN_FDS"), *names = getenv("LISTEN_FDNAMES"),
-		   *pid = getenv("LISTEN_PID");
-	uint64_t v;
-
-	if (!n || parse_u64(n, 1000, &v) < 0 || v == 0)
-		return 0;
-	if (pid && (pid_t)strtol(pid, NULL, 10) != getpid())
-		return 0;
-	*env++ = arena_printf(a, "LISTEN_FDS=%u", (unsigned int)v);
-	*env++ = "LISTEN_PID=1";
-	if (names)
-		*env++ = arena_printf(a, "LISTEN_FDNAMES=%s", names);
-	*env = NULL;
-	return (unsigned int)v;
-}
-
-int write_pid_file(const char *path, pid_t pid, struct err **e)
-{
-	char temp[PATH_MAX], text[16];
-	const char *slash = strrchr(path, '/');
-	int n = snprintf(text, sizeof(text), "%d", (int)pid), fd;
-
-	/* Readers wait for the file to appear, so it appears with its contents. */
-	snprintf(temp, sizeof(temp), "%.*s.%s.%d", slash ? (int)(slash - path + 1) : 0, path,
-		 slash ? slash + 1 : path, (int)getpid());
-	fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return err_sys(e, errno, "write the pid file '%s'", path);
-	if (write(fd, text, (size_t)n) != n || rename(temp, path) < 0) {
-		int r = err_sys(e, errno, "write the pid file '%s'", path);
-
-		close(fd);
-		unlink(temp);
-		return r;
-	}
-	close(fd);
-	return 0;
-}
-
-/* -- the process from outside -- */
-
-static int set_limit(pid_t pid, const struct spec_rlimit *l, struct err **e)
-{
-	struct rlimit want = { .rlim_cur = l->soft, .rlim_max = l->hard }, now;
-
-	if (prlimit(pid, (__typeof__(RLIMIT_NOFILE))l->resource, &want, NULL) == 0)
-		return 0;
-	if (errno != EPERM || prlimit(pid, (__typeof__(RLIMIT_NOFILE))l->resource, NULL, &now) < 0)
-		return err_sys(e, errno, "process.rlimits: %s", l->name);
-	/* Without CAP_SYS_RESOURCE (or above fs.nr_open): as much as may be had. */
-	want.rlim_max = MIN(want.rlim_max, now.rlim_max);
-	want.rlim_cur = MIN(want.rlim_cur, want.rlim_max);
-	if (prlimit(pid, (__typeof__(RLIMIT_NOFILE))l->resource, &want, NULL) < 0)
-		return err_sys(e, errno, "process.rlimits: %s", l->name);
-	fprintf(stderr,
-		"strata-oci: warning: %s is limited to %llu:%llu, %llu:%llu needs CAP_SYS_RESOURCE\n",
-		l->name, (unsigned long long)want.rlim_cur, (unsigned long long)want.rlim_max,
-		(unsigned long long)l->soft, (unsigned long long)l->hard);
-	return 0;
-}
-
-static int set_sched(pid_t pid, const struct spec_sched *s, struct err **e)
-{
-	struct {
-		uint32_t size, policy;
-		uint64_t flags;
-		int32_t nice;
-		uint32_t priority;
-		uint64_t runtime, deadline, period;
-		uint32_t util_min, util_max;
-	} a = { .size = 56,
-		.policy = s->policy,
-		.flags = s->flags,
-		.nice = s->nice,
-		.priority = (uint32_t)s->priority,
-		.runtime = s->runtime,
-		.deadline = s->deadline,
-		.period = s->period };
-
-	return syscall(SYS_sched_setattr, pid, &a, 0) < 0 ? err_sys(e, errno, "process.scheduler")
-							  : 0;
-}
-
-int process_apply(pid_t pid, const struct spec_process *p, struct err **e)
-{
-	size_t i;
-	int r = 0;
-
-	for (i = 0; i < p->n_rlimits && r == 0; i++)
-		r = set_limit(pid, &p->rlimits[i], e);
-	if (r == 0 && p->has_oom_score) {
-		char path[64], text[16];
-		_cleanup_(closep) int fd = -1;
-		int n = snprintf(text, sizeof(text), "%d", p->oom_score);
-
-		snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
-		fd = open(path, O_RDWR | O_CLOEXEC);
-		if (fd < 0)
-			return err_sys(e, errno, "process.oomScoreAdj");
-		if (write(fd, text, (size_t)n) < 0) {
-			if (errno != EACCES)
-				return err_sys(e, errno, "process.oomScoreAdj");
-			fprintf(stderr,
-				"strata-oci: warning: oomScoreAdj %d needs CAP_SYS_RESOURCE and is ignored\n",
-				p->oom_score);
-		}
-	}
-	if (r == 0 && p->sched.set)
-		r = set_sched(pid, &p->sched, e);
-	if (r == 0 && p->has_ioprio && syscall(SYS_ioprio_set, 1, pid, p->ioprio) < 0)
-		r = err_sys(e, errno, "process.ioPriority");
-	return r;
-}
-
-/* -- messages from inside -- */
-
-/* Hand the listener to whoever asked for it, with the state of the container.       Spec: config-linux.md "listenerPath" */
-static int pass_listener(int sock, int pidfd, int number, int plan_fd, struct container *c,
-			 const struct spec *s, pid_t pid, struct err **e)
-{
-	_cleanup_(buf_done) struct buf b = { 0 };
-	_cleanup_(closep) int to = -1, fd = -1;
-	const char *path = NULL, *meta = "";
-	struct jr r = { .a = &c->arena, .e = e };
-	struct final_plan *plan;
-	struct timespec ms = { .tv_nsec = 200000 };
-	int tries, q = -ENOENT;
-
-	jr_str(&r, s->seccomp, "listenerPath", &path);
-	jr_str(&r, s->seccomp, "listenerMetadata", &meta);
-	if (!path)
-		return err_set(e, EINVAL, "config.field", "linux.seccomp.listenerPath: is missing");
-	to = tty_connect(path, e);
-	if (to < 0)
-		return err_wrap(e, to, "linux.seccomp.listenerPath");
-	plan = mmap(NULL, sizeof(*plan), PROT_READ | PROT_WRITE, MAP_SHARED, plan_fd, 0);
-	if (plan == MAP_FAILED)
-		return err_sys(e, errno, "map the plan");
-	msg_send(sock, FM_GO, 0, NULL, NULL, 0);
-	for (tries = 0; tries < 25000 && fd < 0; tries++) {
-		fd = sys_pidfd_getfd(pidfd, number);
-		if (fd < 0) {
-			struct pollfd p = { .fd = pidfd, .events = POLLIN };
-
-			if (poll(&p, 1, 0) > 0)
-				break;
-			nanosleep(&ms, NULL);
-		}
-	}
-	if (fd >= 0) {
-		struct iovec iov;
-		union {
-			struct cmsghdr h;
-			char space[CMSG_SPACE(sizeof(int))];
-		} cm = { 0 };
-		struct msghdr h = { .msg_iov = &iov,
-				    .msg_iovlen = 1,
-				    .msg_control = &cm,
-				    .msg_controllen = sizeof(cm) };
-
-		buf_adds(&b, "{\"ociVersion\":\"" SPEC_VERSION "\",\"fds\":[\"seccompFd\"],");
-		buf_addf(&b, "\"pid\":%d,\"metadata\":", (int)pid);
-		buf_add_json(&b, meta);
-		buf_adds(&b, ",\"state\":");
-		container_state_json(c, "creating", false, &b);
-		buf_addc(&b, '}');
-		iov = (struct iovec){ .iov_base = b.s, .iov_len = b.len };
-		cm.h.cmsg_len = CMSG_LEN(sizeof(int));
-		cm.h.cmsg_level = SOL_SOCKET;
-		cm.h.cmsg_type = SCM_RIGHTS;
-		memcpy(CMSG_DATA(&cm.h), &fd, sizeof(int));
-		q = sendmsg(to, &h, MSG_NOSIGNAL) < 0 ? -errno : 0;
-	}
-	plan->notify_taken = 1;
-	munmap(plan, sizeof(*plan));
-	return q < 0 ? err_sys(e, -q, "pass the seccomp listener on") : 0;
-}
-
-int follow(int sock, int pidfd, struct container *c, const struct spec *s, bool want_ready,
-	   pid_t *pid, struct err **e)
-{
-	struct final_msg m;
-
-	for (;;) {
-		int fds[1] = { -1 }, r;
-		size_t n = 1;
-
-		/* Hooks inside have timeouts of their own, and none may be wanted. */
-		r = msg_recv(sock, want_ready ? start_timeout_ms : -1, &m, fds, &n);
-		if (r == -EPIPE)
-			return want_ready
-				       ? err_set(e, ECHILD, "start.died",
-						 "the container's process ended before it was ready")
-				       : 0;
-		if (r < 0)
-			return err_sys(e, -r, "wait for the container's process");
-		if (m.kind == FM_WARN) {
-			fprintf(stderr, "strata-oci: warning: %s\n", m.text);
-		} else if (m.kind == FM_ERROR) {
-			return err_set(e, m.value > 0 ? m.value : EIO, "start.failed", "%s",
-				       m.text);
-		} else if (m.kind == FM_READY && want_ready) {
-			return 0;
-		} else if (m.kind == FM_PID) {
-			*pid = m.value;
-			if (pidfd < 0)
-				return 0;
-		} else if (m.kind == FM_NOTIFY && n == 1) {
-			r = pass_listener(sock, pidfd, m.value, fds[0], c, s, *pid, e);
-			close(fds[0]);
-			if (r < 0)
-				return r;
-		}
-	}
-}
-
 /* The stages at which the first process stops for us. */
 static int serve(struct start *st, struct err **e)
 {
@@ -293,7 +77,7 @@ static int serve(struct start *st, struct err **e)
 			return err_sys(e, -r, "wait for the container's process");
 		switch (st->m.kind) {
 		case FM_WARN:
-			fprintf(stderr, "strata-oci: warning: %s\n", st->m.text);
+			ct_warn("%s", st->m.text);
 			continue;
 		case FM_ERROR:
 			return err_set(e, st->m.value > 0 ? st->m.value : EIO, "start.failed", "%s",
@@ -391,7 +175,7 @@ static int check_terminal(struct start *st, struct err **e)
 		st->console = tty_connect(o->console_socket, e);
 		return st->console < 0 ? st->console : 0;
 	}
-	if (!o->run || o->detach)
+	if (!o->ret && (!o->run || o->detach))
 		return err_set(e, EINVAL, "console",
 			       "process.terminal needs --console-socket when nobody stays with it");
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -758,6 +542,23 @@ static int begin(struct start *st, struct err **e)
 	return r;
 }
 
+static int fill_result(struct start *st, struct create_result *ret, struct err **e)
+{
+	*ret = (struct create_result){
+		.pid = st->pid, .start = st->c.start, .master = -1, .oom_fd = -1, .oom_count_fd = -1
+	};
+	if (st->console_peer >= 0) {
+		ret->master = tty_recv(st->console_peer);
+		if (ret->master < 0)
+			return err_sys(e, -ret->master, "receive the terminal");
+	}
+	ret->oom_fd = cgroups_oom_fd(&st->cg);
+	ret->oom_count_fd = ret->oom_fd >= 0 ? cgroups_oom_count_fd(&st->cg) : -1;
+	if (ret->oom_count_fd < 0)
+		ret->oom_fd = safe_close(ret->oom_fd);
+	return 0;
+}
+
 int container_create(const struct create_opts *o, struct err **e)
 {
 	struct start st = {
@@ -768,6 +569,8 @@ int container_create(const struct create_opts *o, struct err **e)
 	st.in.sync = st.in.image_fd = st.in.plan_fd = -1;
 	st.c.dir = -1;
 	r = begin(&st, e);
+	if (r == 0 && o->ret)
+		r = fill_result(&st, o->ret, e);
 	if (r < 0) {
 		undo(&st);
 	} else if (o->run && !o->detach) {
@@ -793,128 +596,5 @@ int container_create(const struct create_opts *o, struct err **e)
 	spec_done(&st.s);
 	buf_done(&st.config);
 	container_done(&st.c);
-	return r;
-}
-
-/* -- start -- */
-
-int container_start(const char *root, const char *id, struct err **e)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	struct container c = { .dir = -1 };
-	struct spec s = { 0 };
-	_cleanup_(closep) int pidfd = -1, sock = -1;
-	_cleanup_(buf_done) struct buf state = { 0 };
-	enum ct_status status;
-	int r = container_load(&c, root, id, e);
-
-	if (r < 0)
-		goto out;
-	status = container_status(&c);
-	if (status != CT_CREATED) {
-		r = err_set(e, EINVAL, "container.state",
-			    "cannot start a container in the %s state", ct_status_names[status]);
-		goto out;
-	}
-	r = container_load_config(&c, &s, e);
-	if (r < 0)
-		goto out;
-	pidfd = container_pidfd(&c);
-	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/start.sock", c.dir);
-	if (pidfd < 0 || sock < 0 || connect(sock, (struct sockaddr *)&a, sizeof(a)) < 0) {
-		r = err_sys(e, errno, "reach the container's process");
-		goto out;
-	}
-	r = msg_send(sock, FM_GO, 0, NULL, NULL, 0);
-	if (r < 0)
-		err_sys(e, -r, "let the container's process go");
-	if (r == 0)
-		r = follow(sock, pidfd, &c, &s, false, &c.pid, e);
-	unlinkat(c.dir, "start.sock", 0);
-	if (r == 0 && s.n_hooks[HOOK_POSTSTART]) {
-		container_state_json(&c, "running", false, &state);
-		hooks_run_all(&s, HOOK_POSTSTART, buf_str(&state));
-	}
-out:
-	spec_done(&s);
-	container_done(&c);
-	return r;
-}
-
-/* -- delete -- */
-
-static int wait_gone(int pidfd, int timeout_ms)
-{
-	struct pollfd p = { .fd = pidfd, .events = POLLIN };
-	int r;
-
-	do {
-		r = poll(&p, 1, timeout_ms);
-	} while (r < 0 && errno == EINTR);
-	return r > 0 ? 0 : -ETIMEDOUT;
-}
-
-int container_delete(const char *root, const char *id, bool force, struct err **e)
-{
-	struct container c = { .dir = -1 };
-	struct spec s = { 0 };
-	struct cgroups cg = { 0 };
-	_cleanup_(closep) int pidfd = -1;
-	_cleanup_(buf_done) struct buf state = { 0 };
-	int r = container_load(&c, root, id, force ? NULL : e);
-
-	if (r < 0) {
-		if (force && r != -ENOENT && c.dir >= 0)
-			container_remove_dir(&c);
-		if (r == -ENOENT && force)
-			r = 0;
-		goto out;
-	}
-	pidfd = container_pidfd(&c);
-	if (pidfd >= 0) {
-		enum ct_status status = container_status(&c);
-
-		if (!force && status != CT_CREATED) {
-			r = err_set(
-				e, EBUSY, "container.state",
-				"cannot delete container '%s': it is %s; stop it or use --force",
-				id, ct_status_names[status]);
-			goto out;
-		}
-		sys_pidfd_send_signal(pidfd, SIGKILL);
-	}
-	r = container_load_cgroups(&c, &cg, e);
-	if (r < 0)
-		goto out;
-	if (pidfd >= 0) {
-		if (cgroups_frozen(&cg))
-			cgroups_freeze(&cg, false, NULL);
-		r = wait_gone(pidfd, 10000);
-		if (r < 0) {
-			err_set(e, EBUSY, "container.busy", "the container's process does not die");
-			goto out;
-		}
-	}
-	/* Without a pid namespace of its own, or with a killed runtime, others may be left in its cgroups. */
-	if (!cg.disabled && !cg.joined) {
-		r = cgroups_kill(&cg, SIGKILL, e);
-		if (r == 0)
-			r = cgroups_remove(&cg, e);
-		if (r < 0)
-			goto out;
-	}
-	if (c.mounts_below)
-		while (umount2(c.mounts_below, MNT_DETACH) == 0)
-			;
-	if (container_load_config(&c, &s, NULL) == 0 && s.n_hooks[HOOK_POSTSTOP]) {
-		container_state_json(&c, "stopped", false, &state);
-		hooks_run_all(&s, HOOK_POSTSTOP, buf_str(&state));
-	}
-	container_remove_dir(&c);
-out:
-	cgroups_close(&cg);
-	spec_done(&s);
-	container_done(&c);
 	return r;
 }

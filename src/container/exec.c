@@ -17,8 +17,10 @@
 #include "container/create.h"
 #include "container/final.h"
 #include "container/final_plan.h"
+#include "container/follow.h"
 #include "container/idmap.h"
 #include "container/init.h"
+#include "container/process.h"
 #include "container/seccomp_profile.h"
 #include "container/tty.h"
 #include "sys/caps.h"
@@ -41,15 +43,19 @@ static int read_process(struct exec *x, struct err **e)
 	struct jr r = { .a = a, .e = e };
 	struct jval *o;
 	int q;
+	const char *name = x->o->process_text ? "process" : x->o->process_file;
 
-	q = file_read(AT_FDCWD, x->o->process_file, JDOC_TEXT_MAX, &x->text, e);
+	if (x->o->process_text)
+		q = buf_add(&x->text, x->o->process_text, x->o->process_len);
+	else
+		q = file_read(AT_FDCWD, x->o->process_file, JDOC_TEXT_MAX, &x->text, e);
 	if (q == 0)
 		q = jdoc_parse(a, buf_str(&x->text), x->text.len, &o, e);
 	if (q < 0)
-		return err_wrap(e, q, "'%s'", x->o->process_file);
+		return err_wrap(e, q, "'%s'", name);
 	memset(&x->p, 0, sizeof(x->p));
 	spec_read_process(&r, o, &x->p);
-	return r.r < 0 ? err_wrap(e, r.r, "'%s'", x->o->process_file) : 0;
+	return r.r < 0 ? err_wrap(e, r.r, "'%s'", name) : 0;
 }
 
 static int apply_user(struct exec *x, struct err **e)
@@ -137,7 +143,7 @@ static int apply_options(struct exec *x, struct err **e)
 	if (o->label)
 		p->selinux = o->label;
 	p->no_new_privs |= o->no_new_privs;
-	if (!o->process_file || o->tty)
+	if ((!o->process_file && !o->process_text) || o->tty)
 		p->terminal = o->tty;
 	return 0;
 }
@@ -156,7 +162,7 @@ static int check_terminal(struct exec *x, struct err **e)
 		x->console = tty_connect(x->o->console_socket, e);
 		return x->console < 0 ? x->console : 0;
 	}
-	if (x->o->detach)
+	if (x->o->detach && !x->o->ret)
 		return err_set(e, EINVAL, "console",
 			       "a terminal needs --console-socket when nobody stays with it");
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -287,7 +293,7 @@ static int exec(struct exec *x, struct err **e)
 	if (r < 0)
 		return r;
 	x->p = x->s.process;
-	if (x->o->process_file)
+	if (x->o->process_file || x->o->process_text)
 		r = read_process(x, e);
 	if (r == 0)
 		r = apply_options(x, e);
@@ -316,6 +322,18 @@ static int exec(struct exec *x, struct err **e)
 	return 0;
 }
 
+static int fill_result(struct exec *x, struct exec_result *ret, struct err **e)
+{
+	struct proc_stat ps = { 0 };
+
+	proc_stat_read(x->pid, &ps); /* it may have ended */
+	*ret = (struct exec_result){ .pid = x->pid, .start = ps.start, .master = -1 };
+	if (x->console_peer < 0)
+		return 0;
+	ret->master = tty_recv(x->console_peer);
+	return ret->master < 0 ? err_sys(e, -ret->master, "receive the terminal") : 0;
+}
+
 int container_exec(const struct exec_opts *o, struct err **e)
 {
 	struct exec x = {
@@ -325,6 +343,8 @@ int container_exec(const struct exec_opts *o, struct err **e)
 
 	x.c.dir = -1;
 	r = exec(&x, e);
+	if (r == 0 && o->ret)
+		r = fill_result(&x, o->ret, e);
 	if (r == 0 && !o->detach) {
 		int master;
 

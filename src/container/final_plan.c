@@ -9,6 +9,7 @@
 #include "base/atomicfile.h"
 #include "base/str.h"
 #include "container/seccomp_profile.h"
+#include "container/warn.h"
 #include "sys/caps.h"
 #include "sys/proc.h"
 
@@ -141,8 +142,7 @@ int final_plan_build(const struct final_args *a, struct buf *b, struct err **e)
 				       (uint32_t)p->n_groups };
 	f.may_setgroups = a->may_setgroups;
 	if (!a->may_setgroups && p->n_groups > 0)
-		fprintf(stderr,
-			"strata-oci: warning: additional groups are ignored: setgroups is not allowed in this user namespace\n");
+		ct_warn("additional groups are ignored: setgroups is not allowed in this user namespace");
 	f.has_umask = p->has_umask;
 	f.umask = p->umask;
 	f.has_personality = a->spec->has_personality;

@@ -1,5 +1,6 @@
 /* Running hooks; see hooks.h. */
 #include "container/hooks.h"
+#include "container/warn.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -87,6 +88,6 @@ void hooks_run_all(const struct spec *s, enum hook_kind kind, const char *state)
 		_cleanup_(err_freep) struct err *e = NULL;
 
 		if (run_one(&s->hooks[kind][i], hook_names[kind], state, &e) < 0)
-			fprintf(stderr, "strata-oci: warning: %s\n", err_msg(e));
+			ct_warn("%s", err_msg(e));
 	}
 }

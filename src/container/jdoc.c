@@ -149,9 +149,19 @@ static int string(struct parse *ps, const char **ret, uint32_t *n)
 	return 0;
 }
 
+static bool digits(struct parse *ps)
+{
+	char *start = ps->p;
+
+	while (ps->p < ps->end && *ps->p >= '0' && *ps->p <= '9')
+		ps->p++;
+	return ps->p > start;
+}
+
 static int number(struct parse *ps, struct jval *v)
 {
 	char *start = ps->p;
+	bool good;
 
 	if (ps->p < ps->end && *ps->p == '-')
 		ps->p++;
@@ -159,10 +169,19 @@ static int number(struct parse *ps, struct jval *v)
 		return fail(ps, start, "not a value");
 	if (*ps->p == '0' && ps->end - ps->p > 1 && ps->p[1] >= '0' && ps->p[1] <= '9')
 		return fail(ps, start, "number with a leading zero");
-	while (ps->p < ps->end &&
-	       ((*ps->p >= '0' && *ps->p <= '9') || *ps->p == '.' || *ps->p == 'e' ||
-		*ps->p == 'E' || *ps->p == '+' || *ps->p == '-'))
+	good = digits(ps);
+	if (good && ps->p < ps->end && *ps->p == '.') {
 		ps->p++;
+		good = digits(ps);
+	}
+	if (good && ps->p < ps->end && (*ps->p == 'e' || *ps->p == 'E')) {
+		ps->p++;
+		if (ps->p < ps->end && (*ps->p == '+' || *ps->p == '-'))
+			ps->p++;
+		good = digits(ps);
+	}
+	if (!good)
+		return fail(ps, start, "not a number");
 	v->kind = J_NUMBER;
 	v->text = arena_strndup(ps->a, start, (size_t)(ps->p - start));
 	return 0;

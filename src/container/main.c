@@ -62,6 +62,23 @@ int usage(struct err **e, const char *fmt, ...)
 	return r;
 }
 
+int cmd_parse(const struct opt *table, void *target, const bool *help, int argc, char **argv,
+	      bool stop, int min, int max, const char *what, struct err **e)
+{
+	int n = opt_parse(table, target, argc, argv, stop, e);
+
+	if (n < 0)
+		return n;
+	if (*help) {
+		_cleanup_(buf_done) struct buf b = { 0 };
+
+		opt_help(table, 100, &b);
+		printf("Usage: strata-oci %s [OPTIONS] %s\n\n%s", argv[0], what, buf_str(&b));
+		return -ECANCELED;
+	}
+	return n < min || n > max ? usage(e, "wants: %s", what) : n;
+}
+
 static void help(void)
 {
 	_cleanup_(buf_done) struct buf b = { 0 };

@@ -3,6 +3,7 @@
  * A cache file: struct head, the profile's text, the program.  It is written under another name and renamed, so a reader
  * sees all of it or nothing.  Whoever can write the folder can weaken containers: it is made 0700 and must be ours. */
 #include "container/seccomp_profile.h"
+#include "container/warn.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -189,7 +190,7 @@ static int compile(struct arena *a, const char *text, size_t len, struct seccomp
 		return err_set(e, EINVAL, "config.field", "linux.seccomp: %s",
 			       msg.len ? buf_str(&msg) : "strata-seccomp failed");
 	if (msg.len)
-		fprintf(stderr, "strata-oci: warning: linux.seccomp: %s", buf_str(&msg));
+		ct_warn("linux.seccomp: %s", buf_str(&msg));
 	if (prog.len == 0 || prog.len % 8)
 		return err_set(e, EINVAL, "config.field",
 			       "linux.seccomp: the compiler gave no program");

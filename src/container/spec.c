@@ -1,5 +1,6 @@
 /* config.json; see spec.h. */
 #include "container/spec.h"
+#include "container/warn.h"
 
 #include <limits.h>
 #include <sched.h>
@@ -172,8 +173,7 @@ static uint64_t read_cap_list(struct jr *r, const struct jval *o, const char *ke
 
 		/* An unknown name (a newer kernel's, or nonsense) cannot be granted: say so once, go on without. */
 		if (c < 0)
-			fprintf(stderr,
-				"strata-oci: warning: %s[%zu]: unknown capability '%s' is ignored\n",
+			ct_warn("%s[%zu]: unknown capability '%s' is ignored",
 				jpath(r->a, jget(o, key), NULL), i, v[i]);
 		else
 			mask |= 1ULL << c;

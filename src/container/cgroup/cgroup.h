@@ -82,6 +82,13 @@ int cgroups_kill(struct cgroups *c, int sig, struct err **e);
 int cgroups_remove(struct cgroups *c, struct err **e);
 /* runc's JSON object of statistics ("data" of `events --stats`), one pass, no processes. */
 int cgroups_stats_json(struct cgroups *c, struct buf *out, struct err **e);
+/* CPU time in microseconds, highest memory use in bytes; what is not counted here stays as it is. */
+void cgroups_usage(struct cgroups *c, uint64_t *cpu_usec, uint64_t *memory_peak);
+/* A non-blocking descriptor that becomes readable when the OOM killer may have struck (an eventfd of v1, inotify of v2); read
+ * it empty, then look at the count.  -1: none here. */
+int cgroups_oom_fd(struct cgroups *c);
+/* The file with the line "oom_kill N", to be read at offset 0; -1: none. */
+int cgroups_oom_count_fd(struct cgroups *c);
 /* How often the OOM killer struck; -1: unknown. */
 int64_t cgroups_oom_kills(struct cgroups *c);
 

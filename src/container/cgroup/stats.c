@@ -311,13 +311,17 @@ int cgroups_stats_json(struct cgroups *c, struct buf *o, struct err **e)
 	return buf_error(o);
 }
 
-int64_t cgroups_oom_kills(struct cgroups *c)
+void cgroups_usage(struct cgroups *c, uint64_t *cpu_usec, uint64_t *memory_peak)
 {
-	const struct cg_hierarchy *h = cg_find(c, CG_MEMORY);
-	char text[1024];
+	const struct cg_hierarchy *acct = cg_find(c, CG_CPUACCT), *mem = cg_find(c, CG_MEMORY);
+	char text[4096];
+	size_t i;
 
-	if (!h ||
-	    cg_read(h, h->v2 ? "memory.events" : "memory.oom_control", text, sizeof(text)) <= 0)
-		return -1;
-	return (int64_t)field(text, "oom_kill");
+	if (acct && !acct->v2)
+		*cpu_usec = num(acct, "cpuacct.usage") / 1000;
+	for (i = 0; i < c->n && !(acct && !acct->v2); i++)
+		if (c->h[i].v2 && cg_read(&c->h[i], "cpu.stat", text, sizeof(text)) > 0)
+			*cpu_usec = field(text, "usage_usec");
+	if (mem)
+		*memory_peak = num(mem, mem->v2 ? "memory.peak" : "memory.max_usage_in_bytes");
 }

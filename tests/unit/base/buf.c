@@ -24,6 +24,17 @@ static void holds_binary(void **state)
 	assert_string_equal(buf_str(&b), "b");
 }
 
+static void json_escapes_bytes(void **state)
+{
+	_cleanup_(buf_done) struct buf b = { 0 };
+
+	buf_add_json_n(&b, "a\0b\xc3", 4);
+	assert_string_equal(b.s, "\"a\\u0000b\xef\xbf\xbd\"");
+	buf_clear(&b);
+	buf_add_json_n(&b, "", 0);
+	assert_string_equal(b.s, "\"\"");
+}
+
 static void json_escapes(void **state)
 {
 	_cleanup_(buf_done) struct buf b = { 0 };
@@ -76,11 +87,9 @@ static void failure_is_sticky(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(adds_and_grows),
-		cmocka_unit_test(holds_binary),
-		cmocka_unit_test(json_escapes),
-		cmocka_unit_test(shell_quotes),
-		cmocka_unit_test(take_gives_the_string_away),
+		cmocka_unit_test(adds_and_grows),    cmocka_unit_test(holds_binary),
+		cmocka_unit_test(json_escapes),	     cmocka_unit_test(json_escapes_bytes),
+		cmocka_unit_test(shell_quotes),	     cmocka_unit_test(take_gives_the_string_away),
 		cmocka_unit_test(failure_is_sticky),
 	};
 
