@@ -780,7 +780,8 @@ int queue_new(struct disk *d, struct loop *loop, struct disk_queue **ret, struct
 		r = err_sys(e, errno, "eventfd");
 		goto fail;
 	}
-	r = aio_new(AIO_AUTO, AIO_DEPTH, &q->aio, e);
+	/* blocking calls (no loop) come from any thread */
+	r = aio_new(loop ? AIO_AUTO : AIO_SHARED, AIO_DEPTH, &q->aio, e);
 	if (r < 0)
 		goto fail;
 	if (loop) {

@@ -31,7 +31,7 @@ struct aio {
 };
 
 /* Not DEFER_TASKRUN: on Linux 6.18 a poll of such a ring misses wake-ups (seen as sleeps to the time-out). */
-static int uring_start(struct aio *a)
+static int uring_start(struct aio *a, bool shared)
 {
 	static const unsigned int flags[] = {
 		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
@@ -40,7 +40,8 @@ static int uring_start(struct aio *a)
 	};
 	int r = -ENOSYS;
 
-	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+	/* shared: no one issuer, and completions that do not wait for the submitter to enter the kernel again */
+	for (size_t i = shared ? ARRAY_SIZE(flags) - 1 : 0; i < ARRAY_SIZE(flags); i++) {
 		struct io_uring_params p = { .flags = flags[i] | IORING_SETUP_CQSIZE,
 					     .cq_entries = a->depth * 2 };
 
@@ -130,10 +131,13 @@ int aio_new(enum aio_engine engine, unsigned int depth, struct aio **ret, struct
 {
 	_cleanup_(aio_freep) struct aio *a = calloc(1, sizeof(*a));
 	const char *env = getenv("STRATA_AIO");
+	bool shared = engine == AIO_SHARED;
 	int r = -ENOSYS;
 
 	if (!a)
 		return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
+	if (shared)
+		engine = AIO_AUTO;
 	if (engine == AIO_AUTO && env && strcmp(env, "threads") == 0)
 		engine = AIO_THREADS;
 	a->depth = CLAMP(depth, 8U, 4096U);
@@ -146,7 +150,7 @@ int aio_new(enum aio_engine engine, unsigned int depth, struct aio **ret, struct
 	pthread_cond_init(&a->work, NULL);
 	pthread_cond_init(&a->finished, NULL);
 	if (engine != AIO_THREADS) {
-		r = uring_start(a);
+		r = uring_start(a, shared);
 		if (r == 0)
 			a->engine = AIO_URING;
 		else if (engine == AIO_URING)

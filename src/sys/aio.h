@@ -5,7 +5,7 @@
  * aio_poll(), which a loop calls when aio_fd() is readable.  A request lives in the caller's memory until its done() was called.
  *
  * Thread: the owner's, which is the one that first calls aio_submit(); aio_new() and aio_free() may run elsewhere
- * while the owner does nothing. */
+ * while the owner does nothing.  AIO_SHARED: any, one at a time, each until what it submitted has ended. */
 #ifndef SYS_AIO_H
 #define SYS_AIO_H
 
@@ -16,7 +16,12 @@
 
 struct aio;
 
-enum aio_engine { AIO_AUTO, AIO_URING, AIO_THREADS };
+enum aio_engine {
+	AIO_AUTO,
+	AIO_URING,
+	AIO_THREADS,
+	AIO_SHARED /* for aio_new(): as AIO_AUTO, but several threads use it in turn */
+};
 enum aio_kind { AIO_READ, AIO_WRITE, AIO_FDATASYNC, AIO_FALLOCATE };
 
 struct aio_op {

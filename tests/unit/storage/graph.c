@@ -86,6 +86,34 @@ static void file_equals_a_model(void **state)
 	unsetenv("STRATA_AIO");
 }
 
+static void *read_it(void *arg)
+{
+	char b[4096];
+
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(disk_pread(arg, b, sizeof(b), 4096 * (uint64_t)i), 0);
+	return NULL;
+}
+
+/* Blocking calls are for any thread, one at a time. */
+static void blocking_calls_from_other_threads(void **state)
+{
+	struct disk_cfg cfg = { .path = scratch(), .format = "raw" };
+	struct disk *d = NULL;
+	pthread_t t;
+
+	assert_int_equal(truncate(cfg.path, 1 << 20), 0);
+	assert_int_equal(disk_open(&cfg, &d, NULL), 0);
+	read_it(d);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(pthread_create(&t, NULL, read_it, d), 0);
+		assert_int_equal(pthread_join(t, NULL), 0);
+	}
+	read_it(d);
+	assert_int_equal(disk_close(d), 0);
+	unlink(cfg.path);
+}
+
 static void refuses_what_lies_outside(void **state)
 {
 	struct disk_cfg cfg = { .driver = "mem", .format = "raw", .mem_size = 4096 };
@@ -310,6 +338,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mem_equals_a_model),
 		cmocka_unit_test(file_equals_a_model),
+		cmocka_unit_test(blocking_calls_from_other_threads),
 		cmocka_unit_test(refuses_what_lies_outside),
 		cmocka_unit_test(a_probed_raw_image_keeps_its_head),
 		cmocka_unit_test(a_second_writer_is_refused),
