@@ -4,8 +4,9 @@
 #include "storage/cli.h"
 
 static const struct command *const commands[] = {
-	&cmd_create, &cmd_info,	  &cmd_check,  &cmd_map,     &cmd_compare, &cmd_convert,
-	&cmd_resize, &cmd_rebase, &cmd_commit, &cmd_measure, &cmd_bench,   &cmd_snapshot,
+	&cmd_create,  &cmd_info,     &cmd_check,  &cmd_map,    &cmd_compare,
+	&cmd_convert, &cmd_resize,   &cmd_rebase, &cmd_commit, &cmd_measure,
+	&cmd_bench,   &cmd_snapshot, &cmd_serve,
 };
 
 static int usage(FILE *to)
