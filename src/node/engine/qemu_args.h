@@ -1,0 +1,24 @@
+/* QEMU's command line from a plan.  Nothing is opened but what QEMU opens itself; descriptors are named by number. */
+#ifndef NODE_ENGINE_QEMU_ARGS_H
+#define NODE_ENGINE_QEMU_ARGS_H
+
+#include "node/engine.h"
+
+struct qemu_sockets { /* listening, inherited by QEMU; -1: none */
+	int monitor, serial, agent;
+};
+
+struct qemu_args {
+	char **argv;   /* NULL-terminated; owned */
+	VEC(int) keep; /* descriptors that QEMU inherits; borrowed */
+};
+
+/* kvm: with hardware virtualization, else emulated.  dir: the instance's folder.  -ENOTSUP: the plan asks for what QEMU here has not. */
+int qemu_args(const struct engine_plan *p, const char *id, const char *dir, bool kvm,
+	      const struct qemu_sockets *s, struct qemu_args *ret, struct err **e);
+void qemu_args_done(struct qemu_args *a);
+
+/* Limits of a disk as the "limits" property of a throttle group; the caller's.  Source: QEMU qapi/block-core.json, ThrottleLimits. */
+struct json *qemu_throttle(const struct api_disk_limits *l);
+
+#endif
