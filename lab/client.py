@@ -88,8 +88,6 @@ class _Streams:
     def run(self):
         sel = self.sel
         sel.register(self.sock, selectors.EVENT_READ)
-        timer = os.pidfd_open(os.getpid())      # never ready: placeholder for signals
-        os.close(timer)
         old = {}
         for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             old[sig] = signal.signal(sig, lambda s, frame: self.send(wire.KILL, bytes([s])))

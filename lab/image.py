@@ -4,7 +4,11 @@ One image is one folder of the cache, images/KEY, where KEY is a hash of the rec
 files that go into the image, the package lists) and of the version of every package that apt would
 install today: when either changes, the next `lab build` makes a new one.  A folder is made under
 another name and renamed when it is whole, so whoever finds images/KEY finds a good image.  Makers
-hold build.lock; users hold a shared lock on images/KEY/lock, which keeps prune() away."""
+hold build.lock; users hold a shared lock on images/KEY/lock, which keeps prune() away.
+
+The same recipe makes the same files twice, but not the same disk: its file system has another number
+and its blocks lie elsewhere.  A layer over one is damage over the other (ext4: "Bad message"), so
+whatever is kept on top of a disk goes by Image.identity, which every making draws anew."""
 
 import hashlib
 import json
@@ -14,10 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 
-from . import archive, initrd, process
+from . import archive, initrd, place, process
 from .err import LabError
-from .place import SOURCE, Lock, cache_dir
+from .place import Lock, cache_dir
 
 DISK_SIZE = '24G'
 INODES = 600000
@@ -84,7 +89,8 @@ FILES = {
 
 
 class Image:
-    """A finished image; hold() keeps it from being pruned while hosts run from it."""
+    """A finished image; hold() keeps it from being pruned while hosts run from it, ensure() has
+    done so for its caller."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -92,13 +98,17 @@ class Image:
         self.kernel = os.path.join(folder, 'vmlinuz')
         self.initrd = os.path.join(folder, 'initrd')
         self.disk = os.path.join(folder, 'disk.raw')
+        self.held = None
+
+    @property
+    def identity(self):
+        """The number of this very disk."""
+        with open(os.path.join(self.folder, 'image.json')) as f:
+            return json.load(f)['identity']
 
     def hold(self):
         """A shared lock, held until closed; LabError when the image was pruned just now."""
-        try:
-            return Lock(os.path.join(self.folder, 'lock'), shared=True).__enter__()
-        except FileNotFoundError:
-            raise LabError("use image %s: it was removed meanwhile; try again" % self.key) from None
+        return place.hold(self.folder)
 
 
 def key():
@@ -112,16 +122,19 @@ def key():
 
 
 def ensure(say=lambda text: None):
-    """Today's image, made if the cache does not have it."""
-    folder = os.path.join(cache_dir(), 'images', key())
-    if os.path.exists(folder):
-        os.utime(folder)
-        return Image(folder)
-    with Lock(os.path.join(cache_dir(), 'build.lock')):
-        if not os.path.exists(folder):      # somebody else may have made it while we waited
-            _make(folder, say)
+    """Today's image, made if the cache does not have it, and kept while this process lives."""
+    image = Image(os.path.join(cache_dir(), 'images', key()))
+    if not os.path.exists(image.folder):
+        with Lock(os.path.join(cache_dir(), 'build.lock')):
+            if not os.path.exists(image.folder):    # somebody else made it while we waited
+                _make(image.folder, say)
+            os.utime(image.folder)
+            image.held = image.hold()
             prune()
-    return Image(folder)
+    else:
+        os.utime(image.folder)
+        image.held = image.hold()
+    return image
 
 
 def prune():
@@ -184,7 +197,8 @@ def _make(folder, say):
               '-E', 'lazy_itable_init=0,lazy_journal_init=0', '-d', root,
               os.path.join(new, 'disk.raw'), DISK_SIZE], log)
         with open(os.path.join(new, 'image.json'), 'w') as f:
-            json.dump({'kernel': version, 'packages': archive.versions(),
+            json.dump({'identity': str(uuid.uuid4()), 'kernel': version,
+                       'packages': archive.versions(),
                        'seconds': round(time.monotonic() - started, 1)}, f, indent=1)
         open(os.path.join(new, 'lock'), 'w').close()
         os.rename(new, folder)
@@ -210,7 +224,8 @@ def _bootstrap(root, log):
     argv = ['mmdebstrap', '--mode=root', '--variant=minbase', '--format=directory',
             '--skip=download/empty,essential/unlink,cleanup/apt,cleanup/reproducible',
             '--aptopt=Apt::Install-Recommends "false"', '--aptopt=Acquire::Languages "none"',
-            '--aptopt=Acquire::Check-Valid-Until "false"', '--dpkgopt=force-unsafe-io']
+            '--aptopt=Acquire::Check-Valid-Until "false"', '--aptopt=Acquire::Retries "5"',
+            '--dpkgopt=force-unsafe-io']
     for path in ('doc', 'man', 'locale', 'info', 'lintian', 'iso-codes', 'xml/iso-codes'):
         argv.append('--dpkgopt=path-exclude=/usr/share/%s/*' % path)
     argv += ['--setup-hook=' + put, '--customize-hook=' + take,

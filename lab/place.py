@@ -82,3 +82,23 @@ class Lock:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def hold(folder):
+    """A shared lock on a finished folder of the cache: nobody prunes it until the lock is closed.
+    LabError when it is gone, or was replaced while we waited."""
+    path = os.path.join(folder, 'lock')
+    gone = LabError("use '%s': it was removed meanwhile; try again" % folder)
+    if not os.path.exists(path):
+        raise gone
+    try:
+        lock = Lock(path, shared=True).__enter__()
+    except FileNotFoundError:
+        raise gone from None
+    try:
+        if os.path.samestat(os.fstat(lock.fd), os.stat(path)):
+            return lock
+    except FileNotFoundError:
+        pass
+    lock.close()
+    raise gone

@@ -136,6 +136,11 @@ def make_disk(path, size):
     _img(['create', '-q', '-f', 'qcow2', path, str(size)])
 
 
+def check_disk(path):
+    """LabError when a disk that nobody uses is damaged."""
+    _img(['check', '-q', path])
+
+
 def _img(argv):
     done = subprocess.run(['qemu-img'] + argv, capture_output=True, text=True, timeout=60)
     if done.returncode:

@@ -24,7 +24,7 @@ from .bmc import Bmc, certificate
 from .err import LabError
 from .host import Host
 from .image import Image
-from .place import Lock
+from .place import Lock, hold
 from .shape import Shape
 
 
@@ -58,7 +58,7 @@ class Lab:
         os.makedirs(self.disks, exist_ok=True)
         self.locks.append(self.image.hold())
         if self.template:
-            self.locks.append(Lock(os.path.join(self.template, 'lock'), shared=True).__enter__())
+            self.locks.append(hold(self.template))
         self.outer = net.enter()
         net.build(self.config['count'], self.shape.nics)
         for k in range(1, self.config['count'] + 1):
