@@ -2,9 +2,10 @@
 of their own, else emulation (TCG).
 
 That /dev/kvm opens says little: there are KVMs that interpret instruction by instruction.  So a
-throw-away VM counts down in 64-bit mode and the rate is measured; under MIN_RATE it is not used.  The
-probe runs in a child with a time-out, because a bad KVM may hang.  Its answer is kept for this boot of the
-machine."""
+throw-away VM counts down in 64-bit mode and the rate is measured; under MIN_RATE it is not used.
+Nor does QEMU take every KVM: it must bring its firmware to a boot sector there.  Each probe runs in a
+child with a time-out, because a bad KVM may hang.  The answer is kept for this boot of the machine;
+distrust() turns it around when a host dies of KVM later on."""
 
 import ctypes
 import fcntl
@@ -15,6 +16,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 from .err import LabError
@@ -30,13 +32,19 @@ KVM_GET_SREGS, KVM_SET_SREGS = 0x8138AE83, 0x4138AE84
 KVM_EXIT_HLT = 5
 CODE = b'\x48\xff\xc8\x75\xfb\xf4'      # 1: dec rax; jnz 1b; hlt
 MEMORY = 1 << 21
+# mov al, 0x15; out 0xf4, al; 1: hlt; jmp 1b: QEMU's isa-debug-exit makes 2 * 0x15 + 1 of it.
+BOOT_SECTOR = (b'\xb0\x15\xe6\xf4\xf4\xeb\xfd').ljust(510, b'\0') + b'\x55\xaa'
+BOOT_STATUS = 43
 
 
 def choose(wish='auto'):
     """(accelerator, reason) for --accel auto, kvm or tcg; LabError when the wish cannot be met."""
     if wish == 'tcg':
         return 'tcg', 'asked for'
-    good, reason = _kvm(nested=wish == 'auto')
+    good, reason = _kvm()
+    if good and wish == 'auto' and not _nested():
+        good, reason = False, 'KVM here does not nest, so hosts would have no /dev/kvm (load ' \
+            'kvm_amd or kvm_intel with nested=1, or ask for --accel kvm and do without)'
     if good:
         return 'kvm', reason
     if wish == 'kvm':
@@ -44,26 +52,38 @@ def choose(wish='auto'):
     return 'tcg', reason
 
 
-def _kvm(nested):
-    memo = os.path.join(cache_dir(), 'accel.json')
-    with open('/proc/sys/kernel/random/boot_id') as f:
-        boot = f.read().strip()
+def distrust(reason):
+    """A host died of KVM although the probes were content: no KVM until the machine boots again."""
+    _keep((False, reason))
+
+
+def _kvm():
+    """The kept answer, measured when there is none of this boot."""
     try:
-        with open(memo) as f:
+        with open(_memo()) as f:
             kept = json.load(f)
-        if kept['boot'] != boot:
-            raise KeyError
+        if kept['boot'] == _boot():
+            return tuple(kept['answer'])
     except (OSError, ValueError, KeyError):
-        kept = {'boot': boot, 'answer': _measure()}
-        tmp = '%s.%d' % (memo, os.getpid())
-        with open(tmp, 'w') as f:
-            json.dump(kept, f)
-        os.rename(tmp, memo)
-    good, reason = kept['answer']
-    if good and nested and not _nested():
-        return False, 'KVM here does not nest, so hosts would have no /dev/kvm (load kvm_amd or ' \
-                      'kvm_intel with nested=1, or ask for --accel kvm and do without)'
-    return good, reason
+        pass
+    return _keep(_measure())
+
+
+def _keep(answer):
+    tmp = '%s.%d' % (_memo(), os.getpid())
+    with open(tmp, 'w') as f:
+        json.dump({'boot': _boot(), 'answer': answer}, f)
+    os.rename(tmp, _memo())
+    return answer
+
+
+def _memo():
+    return os.path.join(cache_dir(), 'accel.json')
+
+
+def _boot():
+    with open('/proc/sys/kernel/random/boot_id') as f:
+        return f.read().strip()
 
 
 def _nested():
@@ -77,39 +97,46 @@ def _nested():
     return False
 
 
-def _measure():
-    """(good, reason), from a child and from QEMU itself."""
-    if not os.access('/dev/kvm', os.R_OK | os.W_OK):
-        return False, '/dev/kvm: ' + ('no access' if os.path.exists('/dev/kvm') else 'not there')
+def _measure(device='/dev/kvm', probe=None, qemu='qemu-system-x86_64'):
+    """(good, reason), from a loop in a child and from QEMU itself."""
+    if not os.access(device, os.R_OK | os.W_OK):
+        return False, '%s: %s' % (device, 'no access' if os.path.exists(device) else 'not there')
     try:
-        done = subprocess.run([sys.executable, '-m', 'lab.accel'], cwd=SOURCE, capture_output=True,
-                              text=True, timeout=PROBE_TIMEOUT)
+        done = subprocess.run(probe or [sys.executable, '-m', 'lab.accel'], cwd=SOURCE,
+                              capture_output=True, text=True, timeout=PROBE_TIMEOUT)
+        rate = float(done.stdout) if done.returncode == 0 else 0.0
     except subprocess.TimeoutExpired:
         return False, 'the probe VM did not end within %d s' % PROBE_TIMEOUT
     if done.returncode:
         words = done.stderr.strip().splitlines() or ['status %d' % done.returncode]
         return False, 'the probe VM failed: ' + words[-1]
-    rate = float(done.stdout)
     text = 'a loop in a probe VM makes %.1f million iterations a second' % (rate / 1e6)
     if rate < MIN_RATE:
         return False, text + ': this KVM emulates'
-    return _qemu_starts(text)
+    bad = qemu_boots(qemu)
+    return (False, bad) if bad else (True, text)
 
 
-def _qemu_starts(text):
-    """QEMU has demands of its own on KVM."""
-    qemu = shutil.which('qemu-system-x86_64')
-    if not qemu:
-        return True, text
-    try:
-        done = subprocess.run([qemu, '-accel', 'kvm', '-cpu', 'host', '-nodefaults', '-display', 'none',
-                               '-S', '-qmp', 'stdio'], timeout=PROBE_TIMEOUT, capture_output=True,
-                              input=b'{"execute":"qmp_capabilities"}{"execute":"quit"}')
-    except subprocess.TimeoutExpired:
-        return False, 'QEMU hangs on this KVM'
-    if done.returncode:
-        return False, 'QEMU fails on this KVM: ' + done.stderr.decode(errors='replace').strip()[-200:]
-    return True, text
+def qemu_boots(qemu='qemu-system-x86_64', accel='kvm', cpu='host'):
+    """Empty when QEMU runs its firmware and a boot sector, else why not."""
+    if not shutil.which(qemu):
+        return '%s is missing' % qemu
+    with tempfile.NamedTemporaryFile() as disk:
+        disk.write(BOOT_SECTOR)
+        disk.flush()
+        argv = [qemu, '-machine', 'pc', '-accel', accel, '-cpu', cpu, '-m', '64', '-nodefaults',
+                '-display', 'none', '-no-reboot', '-drive', 'format=raw,file=' + disk.name,
+                '-device', 'isa-debug-exit,iobase=0xf4,iosize=1']
+        try:
+            done = subprocess.run(argv, timeout=PROBE_TIMEOUT, stdin=subprocess.DEVNULL,
+                                  capture_output=True)
+        except subprocess.TimeoutExpired:
+            return 'QEMU with -accel %s does not get to a boot sector within %d s' \
+                % (accel, PROBE_TIMEOUT)
+    if done.returncode == BOOT_STATUS:
+        return ''
+    words = done.stderr.decode(errors='replace').strip()[-200:] or 'no word'
+    return 'QEMU with -accel %s fails (status %d): %s' % (accel, done.returncode, words)
 
 
 def loop_rate():
@@ -135,8 +162,10 @@ def loop_rate():
     fcntl.ioctl(cpu, KVM_GET_SREGS, sregs)
     segment = struct.Struct('<QIHBBBBBBBBBB')
     for i in range(6):                  # cs ds es fs gs ss
-        sregs[i * 24:i * 24 + 24] = segment.pack(0, 0xffffffff, 8 if i == 0 else 16, 11 if i == 0 else 3,
-                                                 1, 0, 0 if i == 0 else 1, 1, i == 0, 1, 0, 0, 0)
+        code = i == 0
+        sregs[i * 24:i * 24 + 24] = segment.pack(0, 0xffffffff, 8 if code else 16,
+                                                 11 if code else 3, 1, 0, not code, 1, code, 1,
+                                                 0, 0, 0)
     # cr0 = PG NE ET PE, cr3, cr4 = PAE, efer = LMA LME
     struct.pack_into('<QQQQQQ', sregs, 224, 0x80000031, 0, 0x1000, 0x20, 0, 0x500)
     fcntl.ioctl(cpu, KVM_SET_SREGS, bytes(sregs))

@@ -1,7 +1,7 @@
 """AES-128 in CBC mode, for the one place that wants it without a library: IPMI 2.0 sessions.
 
-FIPS 197 and SP 800-38A.  Tables are computed at import; a message of a few blocks takes a millisecond.  Not
-for secrets that matter: timing depends on data, and the peer is a test."""
+FIPS 197 and SP 800-38A.  Tables are computed at import; a message of a few blocks takes a
+millisecond.  Not for secrets that matter: timing depends on data, and the peer is a test."""
 
 
 def _tables():

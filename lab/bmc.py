@@ -1,8 +1,8 @@
 """The power controller of one host on its sockets.
 
-In the lab's own network, for fencing by other hosts, at hN-bmc: Redfish on TCP 80 and 443, IPMI on UDP
-623.  On this machine, for tests and people: 127.0.0.1 with free ports that `lab bmc` tells.  Both need
-the password of the lab."""
+In the lab's own network, for fencing by other hosts, at hN-bmc: Redfish on TCP 80 and 443, IPMI on
+UDP 623.  On this machine, for tests and people: 127.0.0.1 with free ports that `lab bmc` tells.
+Both need the password of the lab."""
 
 import asyncio
 import os

@@ -1,5 +1,6 @@
-"""The command line.  Standard output is data, standard error is chatter; exit status 0, 1 (failed), 2
-(usage), and for `exec` the command's own, 124 (time-out) or 125 (the host or the lab went away)."""
+"""The command line.  Standard output is data, standard error is chatter; exit status 0, 1 (failed),
+2 (usage), and for `exec` the command's own, 124 (time-out) or 125 (the host or the lab went
+away)."""
 
 import argparse
 import json
@@ -11,7 +12,7 @@ import sys
 import time
 
 from . import client, place, state
-from .err import LabError, UsageError
+from .err import BROKEN, LabError, UsageError
 
 EXAMPLES = '''examples:
   lab build                                  make the host image (once; a minute or two)
@@ -54,14 +55,28 @@ def cmd_build(args, directory):
 
 
 def cmd_up(args, directory):
-    from . import accel, image, shape, template
-    count = shape.parse_count(args.count, 'hosts', 1, 99)
+    from . import accel
     chosen, reason = accel.choose(args.accel)
+    try:
+        _up(args, directory, chosen, reason)
+    except LabError as e:
+        if e.status != BROKEN or chosen != 'kvm' or args.accel != 'auto':
+            raise
+        # The probes were content with this KVM, the hosts are not.
+        accel.distrust('QEMU failed on this KVM: %s' % e)
+        say('%s; without KVM, then' % e)
+        _up(args, directory, *accel.choose('auto'))
+
+
+def _up(args, directory, chosen, reason):
+    from . import image, shape, template
+    count = shape.parse_count(args.count, 'hosts', 1, 99)
     wanted = shape.Shape(memory=shape.parse_size(args.memory, '--memory'),
                          cpus=shape.parse_count(args.cpus, '--cpus', 1, 64),
                          disks=shape.parse_disks(args.disks),
                          nics=shape.parse_count(args.nics, '--nics', 0, 8), accel=chosen,
-                         threads=args.tcg_threads, numa=shape.parse_count(args.numa, '--numa', 1, 8),
+                         threads=args.tcg_threads,
+                         numa=shape.parse_count(args.numa, '--numa', 1, 8),
                          iommu=args.iommu, qemu=args.qemu)
     wanted.check()
     started = time.monotonic()
@@ -183,7 +198,8 @@ def cmd_cut(args, directory):
 def cmd_snapshot(args, directory):
     """snapshot, restore."""
     if not re.match(r'[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z', args.snapshot):
-        raise UsageError("snapshot name '%s': use letters, digits, '.', '_' and '-'" % args.snapshot)
+        raise UsageError("snapshot name '%s': use letters, digits, '.', '_' and '-'"
+                         % args.snapshot)
     answer = client.ask(directory, args.verb, name=args.snapshot)
     say('%s %s: %.1f s' % (args.verb, args.snapshot, answer['seconds']))
 
@@ -239,7 +255,7 @@ def _parser(with_command=True):
         return sub
 
     sub = add('build', cmd_build, 'make the host image if it is missing or out of date')
-    sub.add_argument('--image-only', action='store_true', help='leave out the template for `lab up`')
+    sub.add_argument('--image-only', action='store_true', help='no template for `lab up` yet')
 
     for name, text in (('up', 'start a lab of N hosts'),
                        ('run', 'start a lab, run a command with $LAB_DIR set, end the lab')):
@@ -248,7 +264,7 @@ def _parser(with_command=True):
         sub.add_argument('--memory', default='2G', help='of each host (2G)')
         sub.add_argument('--cpus', default='2', help='of each host (2)')
         sub.add_argument('--disks', default='0', help='more disks, COUNTxSIZE[,...]: 2x4G (none)')
-        sub.add_argument('--nics', default='2', help='network cards: eth0 on mgmt, eth1 on net1… (2)')
+        sub.add_argument('--nics', default='2', help='cards: eth0 on mgmt, eth1 on net1… (2)')
         sub.add_argument('--numa', default='1', help='NUMA nodes (1)')
         sub.add_argument('--iommu', action='store_true', help='give the hosts an IOMMU')
         sub.add_argument('--accel', choices=('auto', 'kvm', 'tcg'), default='auto',
@@ -258,7 +274,7 @@ def _parser(with_command=True):
         sub.add_argument('--qemu', action='append', default=[], metavar='ARG',
                          help='one more QEMU argument, as --qemu=ARG; may be repeated')
         sub.add_argument('--cold', action='store_true', help='boot each host, clone no template')
-        sub.add_argument('--owner', type=int, metavar='PID', help='end the lab when this process ends')
+        sub.add_argument('--owner', type=int, metavar='PID', help='end the lab with this process')
         sub.add_argument('--keep', action='store_true', help='keep a lab that failed to start')
         if name == 'run' and with_command:
             sub.add_argument('command', nargs=argparse.REMAINDER, metavar='-- CMD…')
@@ -268,7 +284,7 @@ def _parser(with_command=True):
     sub.add_argument('-n', '--no-stdin', action='store_true', help='with empty standard input')
     sub.add_argument('-e', '--env', action='append', default=[], metavar='NAME=VALUE')
     sub.add_argument('-C', '--cwd', help='start in this folder (/root)')
-    sub.add_argument('--timeout', type=float, metavar='S', help='end it after S seconds, status 124')
+    sub.add_argument('--timeout', type=float, metavar='S', help='end it after S seconds: 124')
     sub.add_argument('host')
     if with_command:
         sub.add_argument('command', nargs=argparse.REMAINDER, metavar='[--] CMD…')

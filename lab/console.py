@@ -1,4 +1,5 @@
-"""The serial console of one host: everything it prints goes to a log file and to whoever watches."""
+"""The serial console of one host: everything it prints goes to a log file and to whoever
+watches."""
 
 import asyncio
 import os

@@ -4,11 +4,11 @@
      ▲                ▲  └───────guest resets──┘ │
      └──process ends──┴──────────────────────────┘
 
-Runs on the supervisor's loop.  A host is killed by killing its process; what the guest had flushed is in
-the page cache of this machine and stays.
+Runs on the supervisor's loop.  A host is killed by killing its process; what the guest had flushed
+is in the page cache of this machine and stays.
 
-Saving (snapshot.py does it): stop, put a new layer on every disk, write the device state with QEMU's
-migration code, copy the memory file, go on.  Memory is left out of the migration stream by
+Saving (snapshot.py does it): stop, put a new layer on every disk, write the device state with
+QEMU's migration code, copy the memory file, go on.  Memory is left out of the migration stream by
 x-ignore-shared because the file is copied as a whole, holes left out."""
 
 import asyncio
@@ -21,7 +21,7 @@ import time
 
 from . import net, process, qemu
 from .console import Console
-from .err import LabError
+from .err import BROKEN, LabError
 from .link import Link
 from .qmp import Qmp
 
@@ -50,6 +50,7 @@ class Host:
         self.since = time.monotonic()
         self.broken = ''                # why the agent could not make it a host of this lab
         self.exited = ''                # why the process ended, for people
+        self.crashed = False            # it ended by a fault of QEMU's own
         self.console = Console(os.path.join(lab.directory, self.name + '.console'))
         self.link = Link(self.name, self._agent_ready)
 
@@ -65,16 +66,19 @@ class Host:
             qemu.make_disk(self.layers[disk], size)
 
     async def start(self, saved=None):
-        """Start the process: cold, or from `saved` (snapshot.Saved).  Returns when it runs; wait_up()
-        tells when the agent has answered."""
+        """Start the process: cold, or from `saved` (snapshot.Saved).  Returns when it runs;
+        wait_up() tells when the agent has answered."""
         if self.proc:
             raise LabError('%s: it runs already' % self.name)
         self._enter('starting')
-        self.exited = ''
+        self.exited, self.crashed = '', False
         try:
             await self._start(saved)
-        except BaseException:
+        except BaseException as e:
             await self.kill()
+            if self.crashed and isinstance(e, LabError):
+                raise LabError('%s: it does not start%s' % (self.name, self.exited),
+                               BROKEN) from None
             raise
 
     async def _start(self, saved):
@@ -84,7 +88,7 @@ class Host:
             os.ftruncate(fd, shape.memory // shape.numa)
             if saved:
                 await asyncio.to_thread(saved.load_ram, i, fd)
-        plugged = self._devices() if not saved or saved.has_devices else self._devices(only_root=True)
+        plugged = self._devices(only_root=bool(saved) and not saved.has_devices)
         ours, theirs = {}, {}
         for which in ('qmp', 'agent', 'console'):
             ours[which], theirs[which] = socket.socketpair()
@@ -100,7 +104,8 @@ class Host:
             log.write((' '.join(argv) + '\n').encode())
             log.flush()
             self.proc = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=process.die_with_parent,
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=process.die_with_parent,
                 pass_fds=[*self.rams, *(s.fileno() for s in theirs.values())])
         for s in theirs.values():
             s.close()
@@ -134,8 +139,8 @@ class Host:
             if self.broken:
                 raise LabError(self.broken)
             if self.state == 'off':
-                raise LabError('%s: waiting for it to %s: it is off%s' % (self.name, what, self.exited),
-                               125)
+                raise LabError('%s: waiting for it to %s: it is off%s'
+                               % (self.name, what, self.exited), BROKEN if self.crashed else 125)
             if self.state == 'paused':
                 raise LabError("%s: waiting for it to %s: it is paused; 'lab resume %s'"
                                % (self.name, what, self.name))
@@ -151,7 +156,9 @@ class Host:
     async def kill(self):
         """As if the mains failed."""
         proc = self.proc
-        if proc:
+        if proc and proc.poll() is not None:
+            self._ended(proc)           # by itself, and nobody has noticed yet
+        elif proc:
             self.exited = self.exited or ' (killed)'
             proc.kill()
             await asyncio.to_thread(proc.wait)
@@ -238,8 +245,8 @@ class Host:
             await self.qmp.run('stop')
 
     async def freeze(self):
-        """Put a new layer on every disk of a stopped host; what lies below does not change any more.
-        Returns {disk: path below}."""
+        """Put a new layer on every disk of a stopped host; what lies below does not change any
+        more.  Returns {disk: path below}."""
         below = dict(self.layers)
         for disk, path in below.items():
             top = self._layer(disk)
@@ -378,7 +385,8 @@ class Host:
 
     def _need_process(self, what):
         if not self.proc or not self.qmp:
-            raise LabError("%s: cannot %s: it is off; 'lab poweron %s'" % (self.name, what, self.name))
+            raise LabError("%s: cannot %s: it is off; 'lab poweron %s'"
+                           % (self.name, what, self.name))
 
     def _enter(self, state):
         if state == 'starting' and self.state != 'starting':
@@ -448,6 +456,7 @@ class Host:
             return
         self.proc = None
         if proc.returncode and not self.exited:
+            self.crashed = True
             self.exited = ' (QEMU ended with status %d: %s)' % (proc.returncode, self._last_words())
         if self.qmp:
             self.qmp.close()

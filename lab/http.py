@@ -1,5 +1,6 @@
-"""A small HTTP/1.1 server side: one request after the other on one connection.  RFC 9110 and 9112, as
-far as clients of a power controller go: no chunked requests, no pipelining beyond taking turns."""
+"""A small HTTP/1.1 server side: one request after the other on one connection.  RFC 9110 and 9112,
+as far as clients of a power controller go: no chunked requests, no pipelining beyond taking
+turns."""
 
 import asyncio
 import dataclasses

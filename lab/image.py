@@ -6,9 +6,10 @@ install today: when either changes, the next `lab build` makes a new one.  A fol
 another name and renamed when it is whole, so whoever finds images/KEY finds a good image.  Makers
 hold build.lock; users hold a shared lock on images/KEY/lock, which keeps prune() away.
 
-The same recipe makes the same files twice, but not the same disk: its file system has another number
-and its blocks lie elsewhere.  A layer over one is damage over the other (ext4: "Bad message"), so
-whatever is kept on top of a disk goes by Image.identity, which every making draws anew."""
+The same recipe makes the same files twice, but not the same disk: its file system has another
+number and its blocks lie elsewhere.  A layer over one is damage over the other (ext4: "Bad
+message"), so whatever is kept on top of a disk goes by Image.identity, which every making draws
+anew."""
 
 import hashlib
 import json
@@ -28,7 +29,8 @@ DISK_SIZE = '24G'
 INODES = 600000
 KEEP = 2                                # images that stay in the cache
 
-# Units that start by themselves; every other unit of every package stays off until a test starts it.
+# Units that start by themselves; every other unit of every package stays off until a test starts
+# it.
 ENABLED = ('strata-lab.service', 'serial-getty@.service', 'dbus.service', 'dbus.socket')
 MASKED = ('apt-daily.timer', 'apt-daily-upgrade.timer', 'dpkg-db-backup.timer', 'e2scrub_all.timer',
           'fstrim.timer', 'e2scrub_reap.service', 'getty-static.service', 'ldconfig.service',
@@ -46,13 +48,15 @@ MASKED = ('apt-daily.timer', 'apt-daily-upgrade.timer', 'dpkg-db-backup.timer', 
           # host five seconds.
           'systemd-modules-load.service', 'modprobe@drm.service', 'modprobe@dm_mod.service',
           'modprobe@loop.service', 'modprobe@fuse.service', 'modprobe@efi_pstore.service')
-# Modules that udev would load for the emulated processor; the portable versions of these ciphers do.
+# Modules that udev would load for the emulated processor; the portable versions of these ciphers
+# do.
 BLACKLIST = ('aesni_intel', 'ghash_clmulni_intel', 'sha1_ssse3', 'sha256_ssse3', 'sha512_ssse3',
              'crct10dif_pclmul', 'crc32_pclmul', 'serio_raw')
 
 # Programs that systemd runs at each boot to find disks and states that no host has.
-GENERATORS = ('systemd-cryptsetup-generator', 'systemd-debug-generator', 'systemd-gpt-auto-generator',
-              'systemd-hibernate-resume-generator', 'systemd-integritysetup-generator',
+GENERATORS = ('systemd-cryptsetup-generator', 'systemd-debug-generator',
+              'systemd-gpt-auto-generator', 'systemd-hibernate-resume-generator',
+              'systemd-integritysetup-generator',
               'systemd-rc-local-generator', 'systemd-run-generator',
               'systemd-system-update-generator', 'systemd-veritysetup-generator')
 

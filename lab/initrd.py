@@ -1,7 +1,8 @@
 """The initial RAM disk of a lab host: busybox, six virtio modules and a script of ten lines.
 
 The distribution's own generator would give a bigger one that takes seconds longer to run under
-emulation.  Format: cpio "newc", the one the kernel unpacks (Documentation/driver-api/early-userspace)."""
+emulation.  Format: cpio "newc", the one the kernel unpacks
+(Documentation/driver-api/early-userspace)."""
 
 import io
 import os
@@ -29,7 +30,8 @@ exec $b sh
 
 
 class Cpio:
-    """Writes one newc archive; owners are root, times are zero, so the same input gives the same bytes."""
+    """Writes one newc archive; owners are root, times are zero, so the same input gives the same
+    bytes."""
 
     def __init__(self):
         self.out = io.BytesIO()

@@ -1,4 +1,5 @@
-"""IPMI commands of one host's power controller: the messages inside a session (rmcp.py has sessions).
+"""IPMI commands of one host's power controller: the messages inside a session (rmcp.py has
+sessions).
 
 Specification: IPMI v2.0 revision 1.1; section numbers below are its.  Values are little endian."""
 

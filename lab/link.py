@@ -25,7 +25,8 @@ class Link:
         self.transport = None
 
     async def connect(self, sock, resync):
-        """Take a new socket to a new QEMU.  resync: the agent may be amid a frame (after a restore)."""
+        """Take a new socket to a new QEMU.  resync: the agent may be amid a frame (after a
+        restore)."""
         self.lost()
         if self.transport:
             self.transport.abort()

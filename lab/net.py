@@ -1,9 +1,10 @@
 """The networks of a lab: one kernel bridge each, one tap a cable, all in a network namespace that
-only the lab's own processes hold.  When the last of them is gone, so is every bridge and tap; no name
-is left on the machine, two labs may use the same addresses, and no packet has a way out.
+only the lab's own processes hold.  When the last of them is gone, so is every bridge and tap; no
+name is left on the machine, two labs may use the same addresses, and no packet has a way out.
 
 Network 0 is the management network `mgmt`, the others are `net1`, `net2`…  Host k has 10.77.n.k and
-fd77:0:0:n::k on network n; 10.77.0.254 is the lab itself, 10.77.0.(100+k) the power controller of k."""
+fd77:0:0:n::k on network n; 10.77.0.254 is the lab itself, 10.77.0.(100+k) the power controller of
+k."""
 
 import ctypes
 import os
@@ -112,7 +113,8 @@ def build(count, nics):
 
 
 def plug(host, n, connected):
-    """Connect or disconnect the cable at the switch; disconnecting forgets what was learnt there."""
+    """Connect or disconnect the cable at the switch; disconnecting forgets what was learnt
+    there."""
     ip(['link set %s %s' % (tap_name(host, n), 'up' if connected else 'down')])
 
 

@@ -1,5 +1,6 @@
-"""What a power controller can do to its host, whatever protocol asks: the verbs behind redfish.py and
-ipmi.py.  The controller has a supply of its own: it answers while its host is off, hung or cut off."""
+"""What a power controller can do to its host, whatever protocol asks: the verbs behind redfish.py
+and ipmi.py.  The controller has a supply of its own: it answers while its host is off, hung or cut
+off."""
 
 import asyncio
 

@@ -1,8 +1,8 @@
 """QEMU's command line for one host, and the same devices as QMP arguments for hot-plugging.
 
-The machine is a q35 with everything that never changes on the root bus and PORTS empty root ports for
-cards and disks.  A template is saved with the ports empty; a clone gets its cards and disks plugged
-in before it runs on, so it may have any number and any addresses."""
+The machine is a q35 with everything that never changes on the root bus and PORTS empty root ports
+for cards and disks.  A template is saved with the ports empty; a clone gets its cards and disks
+plugged in before it runs on, so it may have any number and any addresses."""
 
 import json
 import os
@@ -47,7 +47,8 @@ def arguments(shape, image, name, uuid, fds):
     argv = [PROGRAM, '-name', '%s,debug-threads=on' % name, '-nodefaults', '-no-user-config',
             '-display', 'none', '-S', '-uuid', uuid, '-rtc', 'base=utc',
             '-accel', accel(shape), '-cpu', cpu(shape),
-            '-smp', 'cpus=%d,sockets=%d' % (shape.cpus, shape.numa), '-m', '%dM' % (shape.memory >> 20),
+            '-smp', 'cpus=%d,sockets=%d' % (shape.cpus, shape.numa),
+            '-m', '%dM' % (shape.memory >> 20),
             '-kernel', image.kernel, '-initrd', image.initrd, '-append', _cmdline(shape)]
     argv += _memory(shape, machine, fds['ram'])
     for which in ('qmp', 'agent', 'console'):
@@ -75,8 +76,8 @@ def _memory(shape, machine, fds):
     part = shape.memory // shape.numa
     argv, at = [], 0
     for i in range(shape.numa):
-        argv += ['-object', 'memory-backend-file,id=ram%d,size=%d,share=on,mem-path=/proc/self/fd/%d'
-                 % (i, part, fds[i])]
+        argv += ['-object', 'memory-backend-file,id=ram%d,size=%d,share=on,'
+                 'mem-path=/proc/self/fd/%d' % (i, part, fds[i])]
         if shape.numa > 1:
             last = at + shape.cpus // shape.numa - 1
             argv += ['-numa', 'node,nodeid=%d,cpus=%d-%d,memdev=ram%d' % (i, at, last, i)]

@@ -1,7 +1,8 @@
 """The Redfish service of one host's power controller.  Specification: DMTF DSP0266 1.15; schemas
 DSP8010 (ComputerSystem 1.16, Chassis 1.19, Manager 1.14, SessionService 1.1).
 
-HTTP Basic or a session token (13.3.4).  Only the service root and its version list answer without."""
+HTTP Basic or a session token (13.3.4).  Only the service root and its version list answer
+without."""
 
 import base64
 import binascii
@@ -68,7 +69,8 @@ class Redfish:
         if not make:
             return _missing(path)
         if request.method not in ('GET', 'HEAD'):
-            return _not_allowed(request.method, 'GET, HEAD' + (', POST' if path == sessions else ''))
+            more = ', POST' if path == sessions else ''
+            return _not_allowed(request.method, 'GET, HEAD' + more)
         return Response(200, make())
 
     def _allowed(self, request):
@@ -108,7 +110,8 @@ class Redfish:
             return _error(400, 'MalformedJSON', 'The request body: %s.' % e)
         if kind not in RESETS:
             return _error(400, 'ActionParameterNotSupported',
-                          "The value '%s' of ResetType is not one of %s." % (kind, ', '.join(RESETS)))
+                          "The value '%s' of ResetType is not one of %s."
+                          % (kind, ', '.join(RESETS)))
         verb = RESETS[kind]
         if verb == 'button':            # what the button does depends on the state
             verb = 'on' if self.power.state() == power.OFF else 'shut_down'
@@ -133,7 +136,8 @@ class Redfish:
             self.system + '/EthernetInterfaces': lambda: _collection(
                 'EthernetInterfaceCollection', self.system + '/EthernetInterfaces',
                 'Ethernet Interfaces',
-                ['%s/EthernetInterfaces/eth%d' % (self.system, nic['n']) for nic in self.host.nics()]),
+                ['%s/EthernetInterfaces/eth%d' % (self.system, nic['n'])
+                 for nic in self.host.nics()]),
             ROOT + '/Chassis': lambda: _collection(
                 'ChassisCollection', ROOT + '/Chassis', 'Chassis', [self.chassis]),
             self.chassis: self._chassis,
@@ -153,7 +157,8 @@ class Redfish:
         return table
 
     def _root(self):
-        return dict(_head('ServiceRoot.v1_15_0.ServiceRoot', ROOT + '/', 'RootService', 'Root Service'),
+        return dict(_head('ServiceRoot.v1_15_0.ServiceRoot', ROOT + '/', 'RootService',
+                          'Root Service'),
                     RedfishVersion='1.15.0', UUID=self.host.uuid(), Product='Strata lab',
                     Systems=_link(ROOT + '/Systems'), Chassis=_link(ROOT + '/Chassis'),
                     Managers=_link(ROOT + '/Managers'),
@@ -194,7 +199,8 @@ class Redfish:
         return dict(_head('Chassis.v1_19_0.Chassis', self.chassis, self.host.name, 'Lab host'),
                     ChassisType='StandAlone', PowerState='Off' if self.power.state() == power.OFF
                     else 'On', Status={'State': 'Enabled', 'Health': 'OK'},
-                    Links={'ComputerSystems': [_link(self.system)], 'ManagedBy': [_link(self.manager)]})
+                    Links={'ComputerSystems': [_link(self.system)],
+                           'ManagedBy': [_link(self.manager)]})
 
     def _manager(self):
         return dict(_head('Manager.v1_14_0.Manager', self.manager, 'bmc', 'Power controller'),

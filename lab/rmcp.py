@@ -1,8 +1,8 @@
-"""IPMI over LAN: RMCP datagrams, IPMI 1.5 sessions (MD5) and IPMI 2.0 sessions (RMCP+, cipher suites 3
-and 17) of one power controller.  Specification: IPMI v2.0 revision 1.1, chapter 13 and 22.
+"""IPMI over LAN: RMCP datagrams, IPMI 1.5 sessions (MD5) and IPMI 2.0 sessions (RMCP+, cipher
+suites 3 and 17) of one power controller.  Specification: IPMI v2.0 revision 1.1, chapter 13 and 22.
 
-One user, kept by rmcp.Server.account.  A datagram that is not well formed or not authentic is dropped
-without a word; what it could change, it changes only after that."""
+One user, kept by rmcp.Server.account.  A datagram that is not well formed or not authentic is
+dropped without a word; what it could change, it changes only after that."""
 
 import asyncio
 import dataclasses

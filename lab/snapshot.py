@@ -1,5 +1,5 @@
-"""Saved hosts as files: a template (one host without cards or disks, cloned by every `lab up`) and the
-snapshots of a lab.
+"""Saved hosts as files: a template (one host without cards or disks, cloned by every `lab up`) and
+the snapshots of a lab.
 
     FOLDER/h1.state     devices, as QEMU's migration code writes them
     FOLDER/h1.ram0      memory of node 0, a sparse file
@@ -41,8 +41,8 @@ class Saved:
 
 
 async def save(hosts, folder):
-    """All `hosts` as of one moment, into `folder`: freeze them all, write, let them go on as they were.
-    {name: Saved}."""
+    """All `hosts` as of one moment, into `folder`: freeze them all, write, let them go on as they
+    were.  {name: Saved}."""
     running = {h.name: h.state != 'paused' for h in hosts}
     frozen = []
     saved = {}

@@ -5,8 +5,8 @@ Everything it makes dies with it: QEMUs by PDEATHSIG, bridges and taps with the 
 files with their descriptors.  What stays are plain files, which `lab down` removes.
 
 Control socket: one request a connection, a line of JSON {"do": verb, ...}; answers are lines
-{"say": text}* and then {"ok": value} or {"error": text, "status": n}.  `exec` and `console` go on with the
-frames of wire.py in both directions."""
+{"say": text}* and then {"ok": value} or {"error": text, "status": n}.  `exec` and `console` go on
+with the frames of wire.py in both directions."""
 
 import asyncio
 import hashlib
@@ -123,7 +123,8 @@ class Lab:
     def host(self, name):
         """The host of that name."""
         if name not in self.hosts:
-            raise LabError("host '%s': this lab has %s" % (name, ', '.join(self.hosts) or 'none'), 2)
+            raise LabError("host '%s': this lab has %s"
+                           % (name, ', '.join(self.hosts) or 'none'), 2)
         return self.hosts[name]
 
     def nic(self, word):
@@ -333,7 +334,8 @@ class Lab:
             writer.close()
 
     async def _exec(self, reader, writer, host, spec, timeout=None):
-        """Run a command; frames both ways until EXIT.  When the client goes, the command is killed."""
+        """Run a command; frames both ways until EXIT.  When the client goes, the command is
+        killed."""
         host = self.host(host)
         await host.wait_up()
         done = asyncio.Event()

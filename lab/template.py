@@ -1,9 +1,9 @@
 """Templates: a generic host, booted once, saved, and cloned by every `lab up` of the same shape.
 
 A template is a folder of the cache, templates/KEY, made under another name and renamed, like an
-image.  KEY covers the very disk it is a layer of (Image.identity: an image that was removed and made
-again is another one), QEMU, how hosts are started and saved, and the shape without cards and disks.
-template.json names the image; a template dies with it."""
+image.  KEY covers the very disk it is a layer of (Image.identity: an image that was removed and
+made again is another one), QEMU, how hosts are started and saved, and the shape without cards and
+disks.  template.json names the image; a template dies with it."""
 
 import hashlib
 import json
@@ -35,8 +35,8 @@ def key(shape, image):
 
 
 def ensure(shape, image, say=lambda text: None):
-    """The folder of the template for `shape`, made if the cache does not have it, and kept while this
-    process lives."""
+    """The folder of the template for `shape`, made if the cache does not have it, and kept while
+    this process lives."""
     name = key(shape, image)
     folder = os.path.join(cache_dir(), 'templates', name)
     os.makedirs(os.path.dirname(folder), exist_ok=True)
@@ -84,7 +84,7 @@ def _make(folder, shape, image, say):
         open(os.path.join(new, 'lock'), 'w').close()
         os.rename(new, folder)
     except LabError as e:
-        raise LabError('make a template host: %s' % e) from None
+        raise LabError('make a template host: %s' % e, e.status) from None
     finally:
         state.down(work)
         shutil.rmtree(new, ignore_errors=True)
@@ -92,8 +92,8 @@ def _make(folder, shape, image, say):
 
 
 def prune(mine=''):
-    """Remove all but the KEEP newest, those whose image is gone, and what killed makers have left; none
-    in use.  `mine`: the name whose maker's lock the caller holds."""
+    """Remove all but the KEEP newest, those whose image is gone, and what killed makers have left;
+    none in use.  `mine`: the name whose maker's lock the caller holds."""
     top = os.path.join(cache_dir(), 'templates')
     whole = []
     for entry in sorted(os.scandir(top), key=lambda e: e.stat().st_mtime, reverse=True):

@@ -1,8 +1,8 @@
 """Files into and out of a host: a tar stream through `lab exec`.
 
-Like cp -a: what is put on an existing folder goes into it, a folder is copied whole, owners become root,
-modes, links and times stay.  The destination is written under another name first and moved over, so
-nobody in the host sees half a program."""
+Like cp -a: what is put on an existing folder goes into it, a folder is copied whole, owners become
+root, modes, links and times stay.  The destination is written under another name first and moved
+over, so nobody in the host sees half a program."""
 
 import os
 import subprocess
@@ -63,18 +63,14 @@ def get(directory, host, source, target):
     os.makedirs(folder, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.lab-get.', dir=folder) as tmp:
         tar = subprocess.Popen(['tar', '-x', '-p', '-C', tmp, '-f', '-'], stdin=subprocess.PIPE)
-        status = []
-
-        def work():
-            status.append(client.execute(directory, host, ['sh', '-c', GET, 'get', source.rstrip('/')],
-                                         stdin=None, stdout=tar.stdin.fileno()))
-
         try:
-            work()
+            status = client.execute(directory, host,
+                                    ['sh', '-c', GET, 'get', source.rstrip('/')],
+                                    stdin=None, stdout=tar.stdin.fileno())
         finally:
             tar.stdin.close()
             tar.wait()
-        if tar.returncode or status[0]:
+        if tar.returncode or status:
             raise LabError('get %s:%s: failed' % (host, source))
         if os.path.isdir(into) and not os.path.islink(into):
             subprocess.run(['cp', '-a', os.path.join(tmp, name, '.'), into], check=True)
@@ -83,8 +79,8 @@ def get(directory, host, source, target):
 
 
 def image_of(folder, path):
-    """A read-only file system image of `folder` at `path`: erofs where its maker is here, else ext4.
-    Returns nothing; LabError when neither can be made."""
+    """A read-only file system image of `folder` at `path`: erofs where its maker is here, else
+    ext4.  Returns nothing; LabError when neither can be made."""
     attempts = (['mkfs.erofs', '-E', 'noinline_data', '--all-root', path, folder],
                 None)
     last = ''
@@ -92,8 +88,8 @@ def image_of(folder, path):
         if argv is None:
             size = sum(os.lstat(os.path.join(r, n)).st_size
                        for r, d, names in os.walk(folder) for n in names)
-            argv = ['mke2fs', '-q', '-t', 'ext4', '-O', '^has_journal', '-m', '0', '-d', folder, path,
-                    '%dK' % (16384 + size * 13 // 10 // 1024)]
+            argv = ['mke2fs', '-q', '-t', 'ext4', '-O', '^has_journal', '-m', '0', '-d', folder,
+                    path, '%dK' % (16384 + size * 13 // 10 // 1024)]
         try:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=600)
         except FileNotFoundError as e:

@@ -1,16 +1,18 @@
 """Frames on the serial port between the supervisor and the agent inside a host.
 
-Shared by both ends (the image holds a copy of this file), so it imports next to nothing.  One frame:
+Shared by both ends (the image holds a copy of this file), so it imports next to nothing.  One
+frame:
 
     magic "SLab" | type u8 | zero u8 | check u16 | stream u32 | length u32 | payload
 
-all big endian; check is the low half of the crc32 of the other fields.  The port is a byte pipe that a
-snapshot may cut anywhere: after a restore both ends may stand in the middle of a frame that never
-ends.  Hence resync(): enough zero bytes to fill any frame, then RESET; a parser that meets bytes which
-are no header skips to the next magic.
+all big endian; check is the low half of the crc32 of the other fields.  The port is a byte pipe
+that a snapshot may cut anywhere: after a restore both ends may stand in the middle of a frame that
+never ends.  Hence resync(): enough zero bytes to fill any frame, then RESET; a parser that meets
+bytes which are no header skips to the next magic.
 
-Flow: a stream's sender may have WINDOW unacknowledged payload bytes on the way in each direction; the
-receiver returns them with CREDIT as it passes them on.  One slow reader so never blocks another."""
+Flow: a stream's sender may have WINDOW unacknowledged payload bytes on the way in each direction;
+the receiver returns them with CREDIT as it passes them on.  One slow reader so never blocks
+another."""
 
 import struct
 import zlib

@@ -25,7 +25,8 @@ STATE = '/var/lib/strata-lab/identity.json'
 RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207
 CHUNK = wire.MAX_PAYLOAD
 PIPE = 256 * 1024
-# Modules that most tests want: a template has them loaded, a boot loads them when they are asked for.
+# Modules that most tests want: a template has them loaded, a boot loads them when they are asked
+# for.
 COMMON = ['tun', 'bridge', 'veth', 'vhost_net', 'vhost_vsock', 'overlay', 'loop', 'fuse', 'dm_mod',
           'nf_tables', 'vxlan', '8021q']
 
@@ -206,7 +207,8 @@ class Agent:
 
     def rewatch(self):
         """Bring the selector in line with what is wanted now."""
-        want = {self.port: (selectors.EVENT_READ | (selectors.EVENT_WRITE if self.out else 0), None)}
+        write = selectors.EVENT_WRITE if self.out else 0
+        want = {self.port: (selectors.EVENT_READ | write, None)}
         for stream, command in self.commands.items():
             for fd, mask in command.watch().items():
                 want[fd] = (mask, stream)
@@ -300,8 +302,9 @@ def call(request):
 
 
 def set_clock(now, entropy=None):
-    """The host slept: step its clock to `now` (seconds since the epoch).  `entropy` (base64): it may be
-    awake a second time since the same snapshot, and must not draw the same random numbers again."""
+    """The host slept: step its clock to `now` (seconds since the epoch).  `entropy` (base64): it
+    may be awake a second time since the same snapshot, and must not draw the same random numbers
+    again."""
     time.clock_settime(time.CLOCK_REALTIME, now)
     if entropy:
         stir(entropy)
@@ -327,7 +330,8 @@ def set_identity(identity, entropy):
 
 def apply(identity):
     """Names, ids and network from `identity`."""
-    changed = not os.path.exists('/etc/machine-id') or read('/etc/machine-id') != identity['machine_id']
+    changed = not os.path.exists('/etc/machine-id') \
+        or read('/etc/machine-id') != identity['machine_id']
     socket.sethostname(identity['name'])
     write('/etc/hostname', identity['name'] + '\n')
     write('/etc/hosts', identity['hosts'])
@@ -363,7 +367,8 @@ def network(nics):
     batch = ['link set lo up']
     moved = [m for m in want if have[m] != want[m]['name']]
     for mac in moved:                       # two steps, as the names may be swapped
-        batch += ['link set %s down' % have[mac], 'link set %s name lab.%s' % (have[mac], want[mac]['name'])]
+        batch += ['link set %s down' % have[mac],
+                  'link set %s name lab.%s' % (have[mac], want[mac]['name'])]
     for mac in moved:
         batch.append('link set lab.%s name %s' % (want[mac]['name'], want[mac]['name']))
     for nic in nics:

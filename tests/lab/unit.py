@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""The lab's own parsers and protocols, without a host: words of the command line, frames, HTTP, IPMI
-sessions, sparse copies, cpio.  TAP on standard output."""
+"""The lab's own parsers and protocols, without a host: words of the command line, frames, HTTP,
+IPMI sessions, sparse copies, cpio.  TAP on standard output."""
 import asyncio
+import json
 import os
 import random
 import struct
@@ -9,21 +10,23 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 SOURCE = os.environ.get('SOURCE') or os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 sys.path.insert(0, SOURCE)
 sys.dont_write_bytecode = True
 
-from lab import aes, cli, http, initrd, ipmi, net, place, power, redfish, rmcp  # noqa: E402
-from lab import shape, snapshot, state, wire  # noqa: E402
-from lab.err import LabError, UsageError  # noqa: E402
+from lab import accel, aes, archive, cli, http, image, initrd, ipmi, net  # noqa: E402
+from lab import place, power, redfish, rmcp  # noqa: E402
+from lab import shape, snapshot, state, template, wire  # noqa: E402
+from lab.err import BROKEN, LabError, UsageError  # noqa: E402
 
 
 class Words(unittest.TestCase):
     def test_sizes(self):
-        for text, size in (('2G', 2 << 30), ('512M', 512 << 20), ('64', 64 << 20), ('1.5g', 3 << 29),
-                           ('8GiB', 8 << 30), ('1T', 1 << 40)):
+        for text, size in (('2G', 2 << 30), ('512M', 512 << 20), ('64', 64 << 20),
+                           ('1.5g', 3 << 29), ('8GiB', 8 << 30), ('1T', 1 << 40)):
             self.assertEqual(shape.parse_size(text, 'x'), size)
         for text in ('', '0', 'G', '-1G', '1X', '2 G', '1G2', '0x10', '1e3'):
             with self.assertRaises(UsageError, msg=text):
@@ -52,7 +55,8 @@ class Words(unittest.TestCase):
 
     def test_template_key_leaves_out_what_is_plugged(self):
         one = shape.Shape(nics=0)
-        self.assertEqual(one.template_key('i', []), shape.Shape(nics=5, disks=[1]).template_key('i', []))
+        other = shape.Shape(nics=5, disks=[1])
+        self.assertEqual(one.template_key('i', []), other.template_key('i', []))
         for other in (shape.Shape(cpus=4), shape.Shape(memory=1 << 30), shape.Shape(accel='kvm'),
                       shape.Shape(qemu=['-device', 'x'])):
             self.assertNotEqual(one.template_key('i', []), other.template_key('i', []))
@@ -75,7 +79,8 @@ class Words(unittest.TestCase):
         self.assertEqual(parsed('exec', 'h1', '--name', 'b', '--', 'ls'), ('exec', 'h1', ['ls']))
         self.assertEqual(parsed('exec', 'h1', 'sh', '-c', 'x', '--', 'y'),
                          ('exec', 'h1', ['sh', '-c', 'x', '--', 'y']))
-        self.assertEqual(parsed('exec', 'h1', '--', 'a', '--', 'b'), ('exec', 'h1', ['a', '--', 'b']))
+        self.assertEqual(parsed('exec', 'h1', '--', 'a', '--', 'b'),
+                         ('exec', 'h1', ['a', '--', 'b']))
         self.assertEqual(parsed('exec', '--timeout', '3', 'h1', 'ls'), ('exec', 'h1', ['ls']))
         self.assertEqual(parsed('exec', 'h1'), ('exec', 'h1', []))
 
@@ -155,8 +160,8 @@ class Files(unittest.TestCase):
         archive.add('bin/link', 0o120777, b'odd')
         with tempfile.TemporaryDirectory() as tmp:
             try:
-                subprocess.run(['busybox', 'cpio', '-id'], input=archive.close(), cwd=tmp, check=True,
-                               capture_output=True)
+                subprocess.run(['busybox', 'cpio', '-id'], input=archive.close(), cwd=tmp,
+                               check=True, capture_output=True)
             except FileNotFoundError:
                 self.skipTest('needs busybox')
             with open(os.path.join(tmp, 'bin/link'), 'rb') as f:
@@ -184,6 +189,183 @@ class Files(unittest.TestCase):
                         pass
             with place.Lock(path, wait=False):
                 pass
+
+
+class Cache(unittest.TestCase):
+    """What is kept under /var/cache, with a cache of its own and fake makers."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.top = folder.name
+        patch = mock.patch.dict(os.environ, LAB_CACHE=self.top)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.made = []
+
+    def image(self, versions):
+        """image.ensure() for these package versions."""
+        def make(folder, say):
+            self.made.append('image')
+            os.makedirs(folder)
+            with open(os.path.join(folder, 'image.json'), 'w') as f:
+                json.dump({'identity': os.urandom(8).hex()}, f)
+            open(os.path.join(folder, 'lock'), 'w').close()
+        with mock.patch.multiple(archive, packages=lambda: ['a'], versions=lambda: versions), \
+                mock.patch.object(image, '_make', make):
+            return image.ensure()
+
+    def template(self, made):
+        """template.ensure() over that image."""
+        def make(folder, one, base, say):
+            self.made.append('template')
+            os.makedirs(folder)
+            with open(os.path.join(folder, 'template.json'), 'w') as f:
+                json.dump({'image': base.folder, 'identity': base.identity}, f)
+            open(os.path.join(folder, 'lock'), 'w').close()
+        with mock.patch.object(template, '_make', make), \
+                mock.patch.object(template.qemu, 'version', lambda: '7'):
+            return template.ensure(shape.Shape(), made)
+
+    def let_go(self, *images):
+        for one in images:
+            one.held.close()
+        while template.held:
+            template.held.pop().close()
+
+    def test_made_once_and_again_when_a_package_changes(self):
+        one = self.image({'a': '1'})
+        first = self.template(one)
+        self.assertEqual(self.image({'a': '1'}).folder, one.folder)
+        self.assertEqual(self.template(one), first)
+        self.assertEqual(self.made, ['image', 'template'])
+        two = self.image({'a': '2'})
+        self.assertNotEqual(two.folder, one.folder)
+        self.assertNotEqual(self.template(two), first)
+        self.assertEqual(self.made, ['image', 'template'] * 2)
+
+    def test_a_template_goes_by_the_disk_not_by_its_recipe(self):
+        """An image that was removed and made again has other blocks below its template."""
+        one = self.image({'a': '1'})
+        first = self.template(one)
+        self.let_go(one)
+        for path in sorted(os.listdir(one.folder)):
+            os.unlink(os.path.join(one.folder, path))
+        os.rmdir(one.folder)
+        two = self.image({'a': '1'})
+        self.assertEqual(two.folder, one.folder)
+        second = self.template(two)
+        self.assertNotEqual(second, first)
+        self.assertFalse(os.path.exists(first), 'the stale template is removed')
+        self.assertTrue(os.path.exists(second))
+
+    def test_what_is_used_is_not_pruned(self):
+        kept = [self.image({'a': str(i)}) for i in range(image.KEEP + 2)]
+        for i, one in enumerate(kept):
+            self.assertTrue(os.path.exists(one.folder))
+            os.utime(one.folder, (i, i))
+        self.let_go(*kept)
+        image.prune()
+        self.assertEqual(len(os.listdir(os.path.join(self.top, 'images'))), image.KEEP)
+        with self.assertRaises(LabError):
+            kept[0].hold()
+
+    def test_leftovers_of_killed_makers_go(self):
+        one = self.image({'a': '1'})
+        folder = os.path.join(self.top, 'templates')
+        for name in ('00ab.new', '00ab.work', 'ffab.gone'):
+            os.makedirs(os.path.join(folder, name, 'data'))
+        with place.Lock(template._maker('ffab')):       # somebody is at it
+            self.template(one)
+        self.assertEqual([n for n in os.listdir(folder) if '.' in n], ['ffab.gone'])
+
+
+class Accel(unittest.TestCase):
+    """Which accelerator the hosts get, with fake probes."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.top = folder.name
+        patch = mock.patch.dict(os.environ, LAB_CACHE=self.top)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def script(self, name, text):
+        path = os.path.join(self.top, name)
+        with open(path, 'w') as f:
+            f.write('#!/bin/sh\n' + text + '\n')
+        os.chmod(path, 0o755)
+        return path
+
+    def measure(self, probe, qemu='exit 43'):
+        return accel._measure('/dev/null', [self.script('probe', probe)],
+                              self.script('qemu', qemu))
+
+    def test_measured(self):
+        good, why = self.measure('echo 2e9')
+        self.assertTrue(good, why)
+        self.assertIn('2000.0 million', why)
+        for probe, qemu, word in (('echo 2e6', 'exit 43', 'this KVM emulates'),
+                                  ('echo no memory >&2; exit 3', 'exit 43', 'no memory'),
+                                  ('kill -ABRT $$', 'exit 43', 'status -6'),
+                                  ('echo 2e9', 'echo no MSR >&2; kill -ABRT $$', 'no MSR'),
+                                  ('echo 2e9', 'exit 0', 'status 0')):
+            good, why = self.measure(probe, qemu)
+            self.assertFalse(good)
+            self.assertIn(word, why)
+        with mock.patch.object(accel, 'PROBE_TIMEOUT', 0.2):
+            for probe, qemu in (('sleep 60', 'exit 43'), ('echo 2e9', 'sleep 60')):
+                self.assertFalse(self.measure(probe, qemu)[0])
+        self.assertIn('not there', accel._measure('/dev/nonesuch')[1])
+
+    def test_qemu_runs_the_boot_sector(self):
+        """The probe itself, under emulation, by a real QEMU."""
+        try:
+            with mock.patch.object(accel, 'PROBE_TIMEOUT', 60):
+                why = accel.qemu_boots(accel='tcg', cpu='max')
+        except OSError as e:
+            why = str(e)
+        if 'missing' in why:
+            self.skipTest(why)
+        self.assertEqual(why, '')
+
+    def test_choice(self):
+        answer = [True, 'fast']
+        with mock.patch.object(accel, '_measure', lambda: answer), \
+                mock.patch.object(accel, '_nested', lambda: True):
+            self.assertEqual(accel.choose(), ('kvm', 'fast'))
+            answer = [False, 'slow']    # nobody asks again
+            self.assertEqual(accel.choose(), ('kvm', 'fast'))
+            self.assertEqual(accel.choose('tcg')[0], 'tcg')
+            with mock.patch.object(accel, '_boot', lambda: 'the next boot'):
+                self.assertEqual(accel.choose(), ('tcg', 'slow'))
+                with self.assertRaises(LabError):
+                    accel.choose('kvm')
+            answer = [True, 'fast']
+            self.assertEqual(accel.choose(), ('kvm', 'fast'))
+            with mock.patch.object(accel, '_nested', lambda: False):
+                self.assertEqual(accel.choose()[0], 'tcg')
+                self.assertEqual(accel.choose('kvm')[0], 'kvm')
+            accel.distrust('it died')
+            self.assertEqual(accel.choose(), ('tcg', 'it died'))
+
+    def test_up_goes_on_without_a_kvm_that_breaks(self):
+        tried = []
+
+        def start(args, directory, chosen, reason):
+            tried.append(chosen)
+            if chosen == 'kvm':
+                raise LabError('h1: it does not start (QEMU ended with status -6)', BROKEN)
+
+        with mock.patch.object(accel, '_measure', lambda: [True, 'fast']), \
+                mock.patch.object(accel, '_nested', lambda: True), \
+                mock.patch.object(cli, 'say', lambda text: None), \
+                mock.patch.object(cli, '_up', start):
+            cli.cmd_up(cli._parse(['up', '1']), self.top)
+            self.assertEqual(tried, ['kvm', 'tcg'])
+            cli.cmd_up(cli._parse(['up', '1']), self.top)
+            self.assertEqual(tried, ['kvm', 'tcg', 'tcg'])
 
 
 class FakeLab:
@@ -266,9 +448,10 @@ class Http(unittest.TestCase):
         self.assertEqual(got.count(b'HTTP/1.1 200 OK'), 2)
 
     def test_limits(self):
-        self.assertIn(b' 413 ', self.exchange(b'GET / HTTP/1.1\r\nA: ' + b'x' * 40000 + b'\r\n\r\n'))
-        self.assertIn(b' 413 ', self.exchange(b'POST / HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n'))
-        self.assertIn(b' 400 ', self.exchange(b'POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n'))
+        for status, head in ((b' 413 ', b'GET / HTTP/1.1\r\nA: ' + b'x' * 40000),
+                             (b' 413 ', b'POST / HTTP/1.1\r\nContent-Length: 9999999'),
+                             (b' 400 ', b'POST / HTTP/1.1\r\nContent-Length: -1')):
+            self.assertIn(status, self.exchange(head + b'\r\n\r\n'))
 
     def test_noise_is_answered_or_dropped(self):
         rng = random.Random(4)
@@ -338,8 +521,8 @@ class Http(unittest.TestCase):
                 headers = {'x-auth-token': token} if token else {}
                 return await service.handle(http.Request(method, path, headers, body))
 
-            self.assertEqual((await ask('POST', sessions, body=b'{"UserName":"admin","Password":"x"}'))
-                             .status, 401)
+            wrong = await ask('POST', sessions, body=b'{"UserName":"admin","Password":"x"}')
+            self.assertEqual(wrong.status, 401)
             made = await ask('POST', sessions, body=b'{"UserName":"admin","Password":"pw"}')
             self.assertEqual(made.status, 201)
             token = made.headers['X-Auth-Token']
@@ -425,8 +608,8 @@ class Ipmi(unittest.TestCase):
     def test_sequence_window(self):
         session = rmcp.Session(1, 2)
         self.assertFalse(session.fresh(0))
-        for seq, good in ((1, True), (1, False), (2, True), (5, True), (4, True), (4, False), (3, True),
-                          (2, False), (37, True), (100, False), (38, True), (5, False)):
+        for seq, good in ((1, True), (1, False), (2, True), (5, True), (4, True), (4, False),
+                          (3, True), (2, False), (37, True), (100, False), (38, True), (5, False)):
             self.assertEqual(session.fresh(seq), good, seq)
 
 
