@@ -274,6 +274,7 @@ static void on_upgraded(void *cls, struct MHD_Connection *c, void *req_cls, cons
 		return;
 	}
 	*closer = (struct closer){ r->h, urh };
+	r->gone = NULL; /* from here on it is the new owner's to end */
 	r->upgraded(r->upgraded_arg, fd, extra, extra_len, closer);
 }
 
@@ -632,6 +633,7 @@ void httpd_stop(struct httpd *h)
 	}
 	watch_remove(&h->watch);
 	timer_stop(&h->timer);
+	MHD_run(h->d); /* lets go of connections whose upgrade is done */
 	MHD_stop_daemon(h->d);
 	free(h);
 }

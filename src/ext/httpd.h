@@ -91,7 +91,8 @@ void httpd_stream_end(struct httpd_stream *s); /* s is gone for the caller; `gon
 
 /* 101 Switching Protocols, then the connection is fn's: it gets the socket (blocking or not as it was) and what the
  * client sent early.  Call done(closer) when finished with fd; do not close fd.  Not over TLS unless tls_ok: then
- * fd is one end of a pair that the library encrypts.  A server may stop only after every upgrade is done. */
+ * fd is one end of a pair that the library encrypts.  A server may stop only after every upgrade is done.
+ * httpd_set_data() after this call: `gone` is called when the connection ends before fn. */
 typedef void httpd_upgraded_fn(void *arg, int fd, const void *early, size_t early_len,
 			       void *closer);
 void httpd_upgrade(struct httpd_req *r, const char *protocol, httpd_upgraded_fn *fn, void *arg);

@@ -17,6 +17,7 @@
 #include "base/str.h"
 #include "node/host.h"
 #include "node/http/router.h"
+#include "node/http/websocket.h"
 #include "node/node.h"
 #include "node/project.h"
 
@@ -163,6 +164,7 @@ static int start(struct daemon_ *d, struct err **e)
 	int r = loop_new(NULL, &n->loop);
 
 	n->started = now_real();
+	list_init(&n->websockets);
 	if (r == 0)
 		r = watch_signal(n->loop, &d->term, "SIGTERM", SIGTERM, on_stop);
 	if (r == 0)
@@ -190,6 +192,7 @@ static void stop(struct daemon_ *d)
 {
 	struct node *n = &d->node;
 
+	websocket_stop_all(n);
 	httpd_stop(d->http);
 	router_free(d->router);
 	tasks_free(n->tasks);

@@ -2,6 +2,7 @@
 #ifndef NODE_NODE_H
 #define NODE_NODE_H
 
+#include "base/list.h"
 #include "base/loop.h"
 #include "base/metrics.h"
 #include "base/work.h"
@@ -23,8 +24,9 @@ struct node {
 	struct inventory *inventory;
 	struct events *events;
 	struct tasks *tasks;
-	struct object *host; /* this one */
-	nsec_t started;	     /* wall clock */
+	struct object *host;	/* this one */
+	struct list websockets; /* node/http/websocket.c */
+	nsec_t started;		/* wall clock */
 };
 
 #endif
