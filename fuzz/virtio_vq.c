@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <string.h>
 #include "vmm/memory.h"
-#include "vmm/virtio/vq.h"
+#include "base/vq.h"
 
 #define RAM    (1 * MIB)
 #define SPACE  16384U /* where the rings and what they easily point to lie */

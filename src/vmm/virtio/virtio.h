@@ -23,7 +23,7 @@
 #include "vmm/device_ops.h"
 #include "vmm/doorbell.h"
 #include "vmm/pci/pci.h"
-#include "vmm/virtio/vq.h"
+#include "base/vq.h"
 
 #define VIRTIO_QUEUES_MAX 40 /* 16 pairs and a control queue of virtio-net are the most */
 #define VIRTIO_NO_VECTOR  0xffff

@@ -6,7 +6,7 @@
 
 #include "base/types.h"
 #include "vmm/memory.h"
-#include "vmm/virtio/vq.h"
+#include "base/vq.h"
 
 struct drv_mem {
 	struct guest_mem *mem;

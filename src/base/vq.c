@@ -11,8 +11,8 @@
 #include <string.h>
 #include <linux/virtio_ring.h>
 #include "base/checked.h"
-#include "vmm/memory.h"
-#include "vmm/virtio/vq.h"
+#include "base/gmem.h"
+#include "base/vq.h"
 
 /* One descriptor, private and in host byte order. */
 struct desc {
@@ -277,23 +277,13 @@ static uint8_t *split_avail_event(const struct vq *q)
 	return q->device + sizeof(struct vring_used) + 8U * q->size;
 }
 
-static int split_pop(struct vq *q, struct vq_chain *c)
+static int split_chain(struct vq *q, uint16_t head, struct vq_chain *c)
 {
-	uint16_t mask = (uint16_t)(q->size - 1), head, i;
 	unsigned int seen = 0;
+	uint16_t i = head;
 
-	if (q->avail_idx == q->avail_seen) {
-		q->avail_seen = split_avail_idx(q);
-		if (q->avail_idx == q->avail_seen)
-			return 0;
-		if ((uint16_t)(q->avail_seen - q->avail_idx) > q->size)
-			return broken(q);
-	}
-	if (q->inflight + q->uncommitted >= q->size)
-		return broken(q);
-	head = load16(q->driver + sizeof(struct vring_avail) + 2U * (q->avail_idx & mask));
 	chain_begin(c);
-	for (i = head;;) {
+	for (;;) {
 		struct desc d;
 
 		if (i >= q->size || ++seen > q->size)
@@ -312,6 +302,25 @@ static int split_pop(struct vq *q, struct vq_chain *c)
 	}
 	c->head = head;
 	c->slots = 1;
+	return 0;
+}
+
+static int split_pop(struct vq *q, struct vq_chain *c)
+{
+	uint16_t mask = (uint16_t)(q->size - 1), head;
+
+	if (q->avail_idx == q->avail_seen) {
+		q->avail_seen = split_avail_idx(q);
+		if (q->avail_idx == q->avail_seen)
+			return 0;
+		if ((uint16_t)(q->avail_seen - q->avail_idx) > q->size)
+			return broken(q);
+	}
+	if (q->inflight + q->uncommitted >= q->size)
+		return broken(q);
+	head = load16(q->driver + sizeof(struct vring_avail) + 2U * (q->avail_idx & mask));
+	if (split_chain(q, head, c) < 0)
+		return -EBADMSG;
 	q->avail_idx++;
 	return 1;
 }
@@ -498,6 +507,20 @@ int vq_pop(struct vq *q, struct vq_chain *ret)
 	r = q->packed ? packed_pop(q, ret) : split_pop(q, ret);
 	if (r == 1) {
 		q->inflight = (uint16_t)(q->inflight + ret->slots);
+		q->n_popped++;
+	}
+	return r;
+}
+
+int vq_repop(struct vq *q, uint16_t head, struct vq_chain *ret)
+{
+	int r;
+
+	if (!q->enabled || q->broken || q->packed || q->inflight >= q->size)
+		return -EBADMSG;
+	r = split_chain(q, head, ret);
+	if (r == 0) {
+		q->inflight++;
 		q->n_popped++;
 	}
 	return r;

@@ -1,14 +1,15 @@
 /* Split and packed virtqueues, device side.            Spec: virtio 1.2, 2.7 and 2.8.
  *
- * Between: the device core above (virtio.c: addresses, kicks, interrupts); guest memory below (vmm/memory.h).
+ * Between: a device above (vmm/virtio/virtio.c, storage/export/vhost_user.c: addresses, kicks, interrupts); guest
+ *          memory below (base/gmem.h).
  * Thread:  the loop of the queue's device, nobody else; vq_init() to vq_enable() may come from another one
  *          while the loop does not know the queue yet.
  * Trust:   every field in guest RAM is hostile; vq_pop() hands out a private, checked copy.
  *
  * The life of a batch: vq_kick_off(), vq_pop() until 0, work, vq_push() each, one vq_commit() (true: interrupt
  * the driver once), then vq_kick_on() (true: more arrived meanwhile, go round again). */
-#ifndef VMM_VIRTIO_VQ_H
-#define VMM_VIRTIO_VQ_H
+#ifndef BASE_VQ_H
+#define BASE_VQ_H
 
 #include <sys/uio.h>
 #include "base/err.h"
@@ -73,6 +74,9 @@ int vq_enable(struct vq *q, uint16_t size, unsigned int flags, const struct vq_a
 /* 1: got one; 0: empty; -EBADMSG: broken ring, the caller marks the device "needs reset"; from then on the
  * queue stays empty until it is reset. */
 int vq_pop(struct vq *q, struct vq_chain *ret);
+/* The chain that begins at descriptor `head` and was popped in an earlier life of this device (kept in a record of
+ * requests in flight): counts as popped again, the avail index stays.  0 or -EBADMSG.  Split rings only. */
+int vq_repop(struct vq *q, uint16_t head, struct vq_chain *ret);
 /* Gives back the chain popped last, nothing pushed or popped since: the next vq_pop() returns it again. */
 void vq_unpop(struct vq *q, const struct vq_chain *c);
 /* Returns a chain to the driver with `written` bytes in its in segments; any order; not visible until commit. */
