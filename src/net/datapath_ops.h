@@ -54,13 +54,6 @@ struct dp_port_cfg {
 	const char *limiter;		  /* name for the helper device of from_nic */
 };
 
-struct dp_port_stats {
-	bool up;
-	uint32_t mtu;
-	uint64_t rx_packets, rx_bytes, rx_dropped, tx_packets, tx_bytes,
-		tx_dropped; /* as the instance sees it */
-};
-
 struct datapath_ops {
 	const char *name;
 	int (*open)(struct dp **ret, struct err **e);
@@ -80,15 +73,19 @@ struct datapath_ops {
 	int (*port_put)(struct dp_net *n, const struct dp_port_cfg *cfg, struct err **e);
 	/* May finish in the background; a put of the same port or into the same place waits for it. */
 	int (*port_remove)(struct dp_net *n, const struct dp_port_cfg *cfg, struct err **e);
-	int (*port_stats)(struct dp_net *n, const char *port, struct dp_port_stats *ret,
+	/* Fills in what the link knows: mtu, up and the counters. */
+	int (*port_stats)(struct dp_net *n, const char *port, struct net_nic_status *ret,
 			  struct err **e);
 	int (*port_fds)(struct dp_net *n, const struct dp_port_cfg *cfg, int *fds, struct err **e);
 
 	/* Rules; n NULL: the host's own. */
 	int (*rules_run)(struct dp *d, struct dp_net *n, const char *text, struct err **e);
 	int (*rules_elems)(struct dp *d, struct dp_net *n, struct nft_batch *b, struct err **e);
-	int (*rules_read)(struct dp *d, struct dp_net *n, const char *text, struct buf *out,
-			  struct err **e);
+	/* A network's named counters; and those of the ports in a set, name NULL: all of them. */
+	int (*rules_counters)(struct dp *d, struct dp_net *n, nft_count_fn *fn, void *arg,
+			      struct err **e);
+	int (*rules_counts)(struct dp *d, struct dp_net *n, const char *set, const char *name,
+			    nft_count_fn *fn, void *arg, struct err **e);
 	int (*rules_gen)(struct dp *d, struct dp_net *n, uint32_t *ret, struct err **e);
 
 	/* Routes of routed networks on the host: dst through the transit link. */

@@ -116,6 +116,19 @@ int rules_forward(struct forward *f, bool remove, struct err **e);
 int rules_host(struct net *n, struct err **e); /* write when dirty */
 void nic_policy(struct nic *x);		       /* works out x->policy */
 
+/* What was dropped, drops.c */
+struct drop_field {
+	const char *counter, *name; /* in the rules; for people */
+	size_t offset;		    /* in struct net_drops */
+};
+extern const struct drop_field drop_fields[]; /* ends with counter NULL */
+uint64_t nic_spoofed(const struct nic *x);
+/* The counts of a network as text that makes them again: for before its elements, and with them. */
+void drops_keep(struct network *w, struct buf *counters, struct buf *spoofed);
+/* Forget ports that are no more. */
+void drops_gc(struct network *w, bool (*known)(void *arg, const char *kind, const char *name),
+	      void *arg);
+
 /* Ports, net.c */
 int nic_port_put(struct nic *x, bool fresh, struct err **e); /* fresh: there was none before */
 int portgroup_put_dp(struct portgroup *pg, struct err **e);

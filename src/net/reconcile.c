@@ -240,6 +240,8 @@ int net_gc(struct net *n, unsigned int *removed, struct err **e)
 			hmap_add(&p.map, &p.nodes[i].node, hash_str(p.nodes[i].id));
 		}
 	r = n->ops->gc(n->dp, known_port, &p, e);
+	NET_EACH(struct network, w, &n->networks)
+		drops_gc(w, known_port, &p);
 	hmap_done(&p.map);
 	free(p.nodes);
 	if (r > 0)

@@ -151,7 +151,7 @@ static int remember_gen(struct network *w, struct err **e)
 /* Everything a network's namespace has, in one transaction. */
 int rules_network(struct network *w, struct err **e)
 {
-	_cleanup_(buf_done) struct buf b = { 0 };
+	_cleanup_(buf_done) struct buf b = { 0 }, counters = { 0 }, spoofed = { 0 };
 	VEC(const char *) bridges = { 0 };
 	struct sec_out o = { .text = &b };
 	const char *members[NET_GROUPS_MAX];
@@ -178,13 +178,16 @@ int rules_network(struct network *w, struct err **e)
 				r = want_group(w, x->groups[i]);
 		}
 	}
+	drops_keep(w, &counters, &spoofed);
 	sec_network(&b, &(struct sec_network){ .track = w->track,
 					       .bridge_ct = n->ops->bridge_ct(n->dp),
 					       .mode = w->spec.mode,
 					       .route_between = w->spec.route_between,
+					       .counters = buf_str(&counters),
 					       .bridges = bridges.v,
 					       .n_bridges = bridges.n });
 	vec_done(&bridges);
+	buf_adds(&b, buf_str(&spoofed));
 	write_groups(w, 0, &b);
 	list_for_each_entry(pg, &w->portgroups, in_network)
 		list_for_each_entry(x, &pg->nics, in_portgroup) {

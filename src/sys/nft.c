@@ -72,17 +72,6 @@ int nft_run(struct nft *n, const char *commands, struct err **e)
 	return nft_run_cmd_from_buffer(n->ctx, commands) == 0 ? 0 : complain(n, e);
 }
 
-int nft_read(struct nft *n, const char *commands, bool json, struct buf *out, struct err **e)
-{
-	errno = 0;
-	nft_ctx_output_set_flags(n->ctx, json ? NFT_CTX_OUTPUT_JSON : 0);
-	if (nft_run_cmd_from_buffer(n->ctx, commands) != 0)
-		return complain(n, e);
-	if (buf_adds(out, nft_ctx_get_output_buffer(n->ctx)) < 0)
-		return err_sys(e, ENOMEM, "read nftables");
-	return 0;
-}
-
 static struct nlmsghdr *put(struct nl_batch *b, uint16_t type, unsigned int flags, uint8_t family,
 			    uint16_t res_id)
 {
@@ -151,9 +140,25 @@ void nft_value(struct nft_elem *el, const void *field, size_t len)
 	el->data_len = (uint8_t)len;
 }
 
+static void put_keys(struct nlmsghdr *h, const struct nft_elem *el, bool with_value)
+{
+	struct nlattr *list = mnl_attr_nest_start(h, NFTA_SET_ELEM_LIST_ELEMENTS);
+	struct nlattr *item = mnl_attr_nest_start(h, NFTA_LIST_ELEM);
+	struct nlattr *key = mnl_attr_nest_start(h, NFTA_SET_ELEM_KEY), *data;
+
+	mnl_attr_put(h, NFTA_DATA_VALUE, el->key_len, el->key);
+	mnl_attr_nest_end(h, key);
+	if (with_value && el->data_len) {
+		data = mnl_attr_nest_start(h, NFTA_SET_ELEM_DATA);
+		mnl_attr_put(h, NFTA_DATA_VALUE, el->data_len, el->data);
+		mnl_attr_nest_end(h, data);
+	}
+	mnl_attr_nest_end(h, item);
+	mnl_attr_nest_end(h, list);
+}
+
 int nft_put_elem(struct nft_batch *b, const struct nft_elem *el, bool add)
 {
-	struct nlattr *list, *item, *key, *data;
 	struct nlmsghdr *h;
 	uint16_t msg = add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM;
 
@@ -166,18 +171,7 @@ int nft_put_elem(struct nft_batch *b, const struct nft_elem *el, bool add)
 		return -ENOMEM;
 	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, el->table);
 	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, el->set);
-	list = mnl_attr_nest_start(h, NFTA_SET_ELEM_LIST_ELEMENTS);
-	item = mnl_attr_nest_start(h, NFTA_LIST_ELEM);
-	key = mnl_attr_nest_start(h, NFTA_SET_ELEM_KEY);
-	mnl_attr_put(h, NFTA_DATA_VALUE, el->key_len, el->key);
-	mnl_attr_nest_end(h, key);
-	if (add && el->data_len) {
-		data = mnl_attr_nest_start(h, NFTA_SET_ELEM_DATA);
-		mnl_attr_put(h, NFTA_DATA_VALUE, el->data_len, el->data);
-		mnl_attr_nest_end(h, data);
-	}
-	mnl_attr_nest_end(h, item);
-	mnl_attr_nest_end(h, list);
+	put_keys(h, el, add);
 	b->n++;
 	return 0;
 }
@@ -201,4 +195,132 @@ void nft_batch_done(struct nft_batch *b)
 {
 	nl_batch_done(&b->nl);
 	b->n = 0;
+}
+
+/* ---- counters ---- */
+
+struct walk {
+	nft_count_fn *fn;
+	void *arg;
+};
+
+static void parse_counter(const struct nlattr *data, struct nft_count *c)
+{
+	const struct nlattr *a;
+
+	mnl_attr_for_each_nested(a, data)
+	{
+		if (mnl_attr_get_payload_len(a) < 8)
+			continue;
+		if (mnl_attr_get_type(a) == NFTA_COUNTER_PACKETS)
+			c->packets = be64toh(mnl_attr_get_u64(a));
+		else if (mnl_attr_get_type(a) == NFTA_COUNTER_BYTES)
+			c->bytes = be64toh(mnl_attr_get_u64(a));
+	}
+}
+
+static int got_object(const struct nlmsghdr *h, void *arg)
+{
+	struct walk *w = arg;
+	struct nft_count c = { 0 };
+	const struct nlattr *a;
+
+	mnl_attr_for_each(a, h, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(a) == NFTA_OBJ_NAME)
+			c.name = mnl_attr_get_str(a);
+		else if (mnl_attr_get_type(a) == NFTA_OBJ_DATA)
+			parse_counter(a, &c);
+	}
+	return c.name ? w->fn(w->arg, &c) : 0;
+}
+
+int nft_counters(struct nft *n, uint8_t family, const char *table, nft_count_fn *fn, void *arg,
+		 struct err **e)
+{
+	_cleanup_(nl_batch_done) struct nl_batch b = { 0 };
+	struct walk w = { fn, arg };
+	struct nlmsghdr *h = put(&b, (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETOBJ, NLM_F_DUMP,
+				 family, 0);
+
+	if (!h)
+		return err_sys(e, ENOMEM, "read nftables counters");
+	mnl_attr_put_strz(h, NFTA_OBJ_TABLE, table);
+	mnl_attr_put_u32(h, NFTA_OBJ_TYPE, htonl(NFT_OBJECT_COUNTER));
+	return nl_query(&n->nl, &b, got_object, &w, e);
+}
+
+static void parse_expr(const struct nlattr *expr, struct nft_count *c)
+{
+	const struct nlattr *a, *data = NULL;
+	bool counter = false;
+
+	mnl_attr_for_each_nested(a, expr)
+	{
+		if (mnl_attr_get_type(a) == NFTA_EXPR_NAME)
+			counter = strcmp(mnl_attr_get_str(a), "counter") == 0;
+		else if (mnl_attr_get_type(a) == NFTA_EXPR_DATA)
+			data = a;
+	}
+	if (counter && data)
+		parse_counter(data, c);
+}
+
+static int parse_elem(const struct nlattr *elem, struct walk *w)
+{
+	char name[IFNAMSIZ + 1] = { 0 };
+	struct nft_count c = { .name = name };
+	const struct nlattr *a, *v;
+
+	mnl_attr_for_each_nested(a, elem)
+	{
+		switch (mnl_attr_get_type(a)) {
+		case NFTA_SET_ELEM_KEY:
+			mnl_attr_for_each_nested(v, a) if (mnl_attr_get_type(v) == NFTA_DATA_VALUE)
+				memcpy(name, mnl_attr_get_payload(v),
+				       MIN((size_t)mnl_attr_get_payload_len(v), (size_t)IFNAMSIZ));
+			break;
+		case NFTA_SET_ELEM_EXPR:
+			parse_expr(a, &c);
+			break;
+		case NFTA_SET_ELEM_EXPRESSIONS:
+			mnl_attr_for_each_nested(v, a) parse_expr(v, &c);
+			break;
+		}
+	}
+	return w->fn(w->arg, &c);
+}
+
+static int got_elems(const struct nlmsghdr *h, void *arg)
+{
+	const struct nlattr *a, *v;
+	int r = 0;
+
+	mnl_attr_for_each(a, h, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(a) != NFTA_SET_ELEM_LIST_ELEMENTS)
+			continue;
+		mnl_attr_for_each_nested(v, a) if (r == 0) r = parse_elem(v, arg);
+	}
+	return r;
+}
+
+int nft_set_counts(struct nft *n, uint8_t family, const char *table, const char *set,
+		   const char *name, nft_count_fn *fn, void *arg, struct err **e)
+{
+	_cleanup_(nl_batch_done) struct nl_batch b = { 0 };
+	struct walk w = { fn, arg };
+	struct nlmsghdr *h = put(&b, (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETSETELEM,
+				 name ? 0 : NLM_F_DUMP, family, 0);
+	struct nft_elem el = { 0 };
+
+	if (!h)
+		return err_sys(e, ENOMEM, "read nftables set");
+	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, table);
+	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, set);
+	if (name) {
+		nft_key_ifname(&el, name);
+		put_keys(h, &el, false);
+	}
+	return nl_query(&n->nl, &b, got_elems, &w, e);
 }

@@ -18,9 +18,6 @@ DEFINE_CLEANUP(struct nft *, nft_close);
 
 /* Run the commands in one transaction: all or none.  -errno with nft's own complaint. */
 int nft_run(struct nft *n, const char *commands, struct err **e);
-/* The same, and what it prints (list ...), appended to out; json: as libnftables-json(5). */
-int nft_read(struct nft *n, const char *commands, bool json, struct buf *out, struct err **e);
-
 /* The number of the ruleset's last change by anybody; to notice what others did. */
 int nft_generation(struct nft *n, uint32_t *ret, struct err **e);
 
@@ -52,5 +49,19 @@ int nft_put_elem(struct nft_batch *b, const struct nft_elem *el, bool add);
 /* All or none.  Adding what is there is fine; removing what is not there refuses the whole batch. */
 int nft_commit(struct nft *n, struct nft_batch *b, struct err **e);
 void nft_batch_done(struct nft_batch *b);
+
+/* ---- counters ---- */
+
+struct nft_count {
+	const char *name;   /* of a named counter, or of the interface that a set's element is */
+	uint64_t packets, bytes;
+};
+typedef int nft_count_fn(void *arg, const struct nft_count *c); /* negative ends the walk */
+/* Every named counter of a table.  -ENOENT: no such table. */
+int nft_counters(struct nft *n, uint8_t family, const char *table, nft_count_fn *fn, void *arg,
+		 struct err **e);
+/* The counters of a set of interface names; name NULL: all its elements, else that one.  -ENOENT: none such. */
+int nft_set_counts(struct nft *n, uint8_t family, const char *table, const char *set,
+		   const char *name, nft_count_fn *fn, void *arg, struct err **e);
 
 #endif

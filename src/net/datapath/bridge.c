@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <netinet/in.h>
+#include <linux/netfilter.h>
 #include "base/rand.h"
 #include "net/datapath/bridge.h"
 
@@ -101,10 +103,16 @@ static int bridge_rules_elems(struct dp *d, struct dp_net *n, struct nft_batch *
 	return nft_commit(nft_of(d, n), b, e);
 }
 
-static int bridge_rules_read(struct dp *d, struct dp_net *n, const char *text, struct buf *out,
-			     struct err **e)
+static int bridge_rules_counters(struct dp *d, struct dp_net *n, nft_count_fn *fn, void *arg,
+				 struct err **e)
 {
-	return nft_read(nft_of(d, n), text, true, out, e);
+	return nft_counters(n->nft, NFPROTO_BRIDGE, "strata", fn, arg, e);
+}
+
+static int bridge_rules_counts(struct dp *d, struct dp_net *n, const char *set, const char *name,
+			       nft_count_fn *fn, void *arg, struct err **e)
+{
+	return nft_set_counts(n->nft, NFPROTO_BRIDGE, "strata", set, name, fn, arg, e);
 }
 
 static int bridge_rules_gen(struct dp *d, struct dp_net *n, uint32_t *ret, struct err **e)
@@ -182,7 +190,8 @@ const struct datapath_ops datapath_bridge = {
 	.port_fds = bridge_port_fds,
 	.rules_run = bridge_rules_run,
 	.rules_elems = bridge_rules_elems,
-	.rules_read = bridge_rules_read,
+	.rules_counters = bridge_rules_counters,
+	.rules_counts = bridge_rules_counts,
 	.rules_gen = bridge_rules_gen,
 	.route_put = bridge_route_put,
 	.route_remove = bridge_route_remove,

@@ -67,7 +67,7 @@ void bridge_forget(struct dp_net *n, const char *bridge); /* NULL: all */
 
 int bridge_port_put(struct dp_net *n, const struct dp_port_cfg *cfg, struct err **e);
 int bridge_port_remove(struct dp_net *n, const struct dp_port_cfg *cfg, struct err **e);
-int bridge_port_stats(struct dp_net *n, const char *port, struct dp_port_stats *ret,
+int bridge_port_stats(struct dp_net *n, const char *port, struct net_nic_status *ret,
 		      struct err **e);
 int bridge_port_fds(struct dp_net *n, const struct dp_port_cfg *cfg, int *fds, struct err **e);
 

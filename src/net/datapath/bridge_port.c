@@ -268,14 +268,14 @@ int bridge_port_remove(struct dp_net *n, const struct dp_port_cfg *cfg, struct e
 	return 0;
 }
 
-int bridge_port_stats(struct dp_net *n, const char *port, struct dp_port_stats *ret, struct err **e)
+int bridge_port_stats(struct dp_net *n, const char *port, struct net_nic_status *ret, struct err **e)
 {
 	struct rtnl_link l;
 	int r = rtnl_link_get(&n->nl, port, 0, &l, e);
 
 	if (r < 0)
 		return r;
-	*ret = (struct dp_port_stats){ .up = l.flags & IFF_UP,
+	*ret = (struct net_nic_status){ .up = l.flags & IFF_UP,
 				       .mtu = l.mtu,
 				       .rx_packets = l.tx_packets,
 				       .rx_bytes = l.tx_bytes,

@@ -17,7 +17,7 @@ struct dp {
 struct thing {
 	struct list node;
 	char kind[8], name[16], bridge[16];
-	struct dp_port_stats stats;
+	struct net_nic_status stats;
 };
 
 struct dp_net {
@@ -168,7 +168,7 @@ static int dummy_port_put(struct dp_net *n, const struct dp_port_cfg *cfg, struc
 	if (r < 0)
 		return r;
 	find(n, "port", cfg->port)->stats =
-		(struct dp_port_stats){ .up = cfg->up, .mtu = cfg->mtu };
+		(struct net_nic_status){ .up = cfg->up, .mtu = cfg->mtu };
 	dummy.n_ports += r;
 	return r;
 }
@@ -179,7 +179,7 @@ static int dummy_port_remove(struct dp_net *n, const struct dp_port_cfg *cfg, st
 	return 0;
 }
 
-static int dummy_port_stats(struct dp_net *n, const char *port, struct dp_port_stats *ret,
+static int dummy_port_stats(struct dp_net *n, const char *port, struct net_nic_status *ret,
 			    struct err **e)
 {
 	struct thing *t = find(n, "port", port);
@@ -223,10 +223,16 @@ static int dummy_rules_elems(struct dp *d, struct dp_net *n, struct nft_batch *b
 	return r;
 }
 
-static int dummy_rules_read(struct dp *d, struct dp_net *n, const char *text, struct buf *out,
-			    struct err **e)
+static int dummy_rules_counters(struct dp *d, struct dp_net *n, nft_count_fn *fn, void *arg,
+				struct err **e)
 {
-	return buf_adds(out, "{\"nftables\": []}");
+	return fn(arg, &(struct nft_count){ .name = "c_mac", .packets = dummy.drops });
+}
+
+static int dummy_rules_counts(struct dp *d, struct dp_net *n, const char *set, const char *name,
+			      nft_count_fn *fn, void *arg, struct err **e)
+{
+	return fn(arg, &(struct nft_count){ .name = name ?: "snabc", .packets = dummy.drops });
 }
 
 static int dummy_rules_gen(struct dp *d, struct dp_net *n, uint32_t *ret, struct err **e)
@@ -287,7 +293,8 @@ const struct datapath_ops datapath_dummy = {
 	.port_fds = dummy_port_fds,
 	.rules_run = dummy_rules_run,
 	.rules_elems = dummy_rules_elems,
-	.rules_read = dummy_rules_read,
+	.rules_counters = dummy_rules_counters,
+	.rules_counts = dummy_rules_counts,
 	.rules_gen = dummy_rules_gen,
 	.route_put = dummy_route_put,
 	.route_remove = dummy_route_remove,

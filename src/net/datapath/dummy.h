@@ -11,6 +11,7 @@ struct dummy_control {
 	bool bridge_ct;
 	int n_nets, n_ports;	/* on the "host" now */
 	size_t n_elems;		/* elements written in all */
+	uint64_t drops;		/* what every counter says */
 	const char *last_rules; /* text of the tables written last */
 };
 extern struct dummy_control dummy;

@@ -1,6 +1,7 @@
 /* From NICs, groups and modes to nftables, see rules.h. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include "net/security/rules.h"
 #include <linux/netfilter.h>
@@ -206,21 +207,31 @@ void sec_port(struct sec_out *o, const struct sec_port *p)
 	}
 }
 
-void sec_spoofed(struct sec_out *o, const char *port)
+void sec_counter(struct buf *b, const char *name, uint64_t packets, uint64_t bytes)
 {
-	struct elem x;
+	buf_addf(b, "counter %s { packets %" PRIu64 " bytes %" PRIu64 " }\n", name, packets, bytes);
+}
 
-	elem_start(&x, o, NFPROTO_BRIDGE, "spoofed");
-	elem_ifname(&x, port);
-	elem_end(&x, "");
+void sec_spoofed(struct buf *b, const char *port, uint64_t packets, uint64_t bytes)
+{
+	buf_addf(b,
+		 "add element bridge " TABLE " spoofed { \"%s\" counter packets %" PRIu64
+		 " bytes %" PRIu64 " }\n",
+		 port, packets, bytes);
+}
+
+void sec_spoofed_gone(struct sec_out *o, const char *port)
+{
+	put_name(o, "spoofed", port);
 }
 
 /* ---- a network's tables ---- */
 
-static const char bridge_table[] =
-	"table bridge " TABLE " {\n"
+static const char no_counts[] =
 	"counter c_mac { }\ncounter c_ip { }\ncounter c_arp { }\ncounter c_nd { }\ncounter c_dhcp { }\n"
-	"counter c_ra { }\ncounter c_other { }\ncounter c_in { }\ncounter c_out { }\n"
+	"counter c_ra { }\ncounter c_other { }\ncounter c_in { }\ncounter c_out { }\n";
+
+static const char bridge_table[] =
 	"set spoofed { type ifname; size 65535; flags dynamic; counter; }\n"
 	"set guarded { type ifname; }\n"
 	"set open { type ifname; }\n"
@@ -320,6 +331,8 @@ void sec_network(struct buf *b, const struct sec_network *n)
 {
 	buf_adds(b, "add table bridge " TABLE "\ndelete table bridge " TABLE "\n");
 	buf_adds(b, "add table inet " TABLE "\ndelete table inet " TABLE "\n");
+	buf_adds(b, "table bridge " TABLE " {\n");
+	buf_adds(b, *n->counters ? n->counters : no_counts);
 	buf_adds(b, bridge_table);
 	if (n->track)
 		add_hooks(b, n);

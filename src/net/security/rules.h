@@ -31,8 +31,11 @@ struct sec_port {
 	unsigned int n_members;
 };
 void sec_port(struct sec_out *o, const struct sec_port *p);
-/* The port's entry among those that sent frames they must not; refused by the kernel when there is none. */
-void sec_spoofed(struct sec_out *o, const char *port);
+/* Counts as they were: a named counter, a port's entry among those that sent frames they must not. */
+void sec_counter(struct buf *b, const char *name, uint64_t packets, uint64_t bytes);
+void sec_spoofed(struct buf *b, const char *port, uint64_t packets, uint64_t bytes);
+/* Removes such an entry; refused by the kernel when there is none. */
+void sec_spoofed_gone(struct sec_out *o, const char *port);
 
 /* Numbers of policies travel as packet marks; 1 means that the connection is established. */
 #define SEC_POLICY_FIRST 2
@@ -44,6 +47,7 @@ struct sec_network {
 	bool route_between;
 	const char *const *bridges;
 	size_t n_bridges;
+	const char *counters; /* text of sec_counter() for those that do not start at 0 */
 };
 /* Both tables of a network's namespace, empty of ports, replacing what was there. */
 void sec_network(struct buf *b, const struct sec_network *n);
