@@ -12,7 +12,7 @@ struct work_pool {
 	unsigned int max_threads, n_threads, n_idle;
 	pthread_t *threads;
 	pthread_mutex_t lock; /* guards all below */
-	pthread_cond_t more;
+	pthread_cond_t more, ended;
 	struct list queue, finished;
 	unsigned int n_queued;
 	bool stopping;
@@ -42,7 +42,9 @@ static void *worker(void *arg)
 		if (!work_cancelled(w))
 			w->fn(w);
 		pthread_mutex_lock(&p->lock);
+		w->ended = true;
 		list_add_tail(&p->finished, &w->node);
+		pthread_cond_broadcast(&p->ended);
 		if (write(p->eventfd, &one, sizeof(one)) < 0)
 			continue; /* a full counter wakes the loop just as well */
 	}
@@ -95,6 +97,7 @@ int work_pool_new(struct loop *loop, unsigned int n_threads, struct work_pool **
 	p->threads = TAKE(threads);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->more, NULL);
+	pthread_cond_init(&p->ended, NULL);
 	list_init(&p->queue);
 	list_init(&p->finished);
 	*ret = TAKE(p);
@@ -121,6 +124,7 @@ void work_pool_free(struct work_pool *p)
 	watch_remove(&p->wake);
 	safe_close(p->eventfd);
 	pthread_cond_destroy(&p->more);
+	pthread_cond_destroy(&p->ended);
 	pthread_mutex_destroy(&p->lock);
 	free(p->threads);
 	free(p);
@@ -149,7 +153,7 @@ int work_submit(struct work_pool *p, struct work *w, void (*fn)(struct work *w),
 	w->fn = fn;
 	w->done = done;
 	w->pool = p;
-	w->cancelled = false;
+	w->cancelled = w->ended = false;
 	pthread_mutex_lock(&p->lock);
 	if (p->n_queued >= p->n_idle && p->n_threads < p->max_threads)
 		r = start_thread(p);
@@ -166,4 +170,16 @@ int work_submit(struct work_pool *p, struct work *w, void (*fn)(struct work *w),
 void work_cancel(struct work *w)
 {
 	__atomic_store_n(&w->cancelled, true, __ATOMIC_RELAXED);
+}
+
+void work_wait(struct work *w)
+{
+	struct work_pool *p = w->pool;
+
+	pthread_mutex_lock(&p->lock);
+	while (!w->ended)
+		pthread_cond_wait(&p->ended, &p->lock);
+	list_del(&w->node);
+	pthread_mutex_unlock(&p->lock);
+	w->done(w);
 }

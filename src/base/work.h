@@ -14,6 +14,7 @@ struct work { /* zero it first; private but for `data` and `cancelled` */
 	void (*fn)(struct work *w);
 	void (*done)(struct work *w);
 	void *data;
+	bool ended;	/* fn is through; guarded by the pool's lock */
 	bool cancelled; /* set by work_cancel(): a long fn looks at it (atomically) and returns early */
 	struct work_pool *pool;
 	struct list node;
@@ -30,6 +31,8 @@ int work_submit(struct work_pool *p, struct work *w, void (*fn)(struct work *w),
 		void (*done)(struct work *w));
 /* Sets w->cancelled; a work that has not started skips fn; done is called in any case. */
 void work_cancel(struct work *w);
+/* Blocks until fn is through, then calls done from here.  Only before done was called. */
+void work_wait(struct work *w);
 static inline bool work_cancelled(const struct work *w)
 {
 	return __atomic_load_n(&w->cancelled, __ATOMIC_RELAXED);

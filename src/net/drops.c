@@ -99,7 +99,8 @@ static int drop_stale(void *arg, const struct nft_count *c)
 	return 0;
 }
 
-void drops_gc(struct network *w, bool (*known)(void *arg, const char *kind, const char *name), void *arg)
+void drops_gc(struct network *w, bool (*known)(void *arg, const char *kind, const char *name),
+	      void *arg)
 {
 	struct nft_batch batch = { 0 };
 	struct stale s = { .out = { .batch = &batch, .remove = true }, .known = known, .arg = arg };

@@ -15,6 +15,7 @@ struct net {
 	struct net_cfg cfg;
 	const struct datapath_ops *ops;
 	struct dp *dp;
+	struct work_pool *pool; /* for files; NULL without a loop */
 	struct hmap networks, portgroups, groups, nics, forwards, macs;
 	bool applied;	   /* net_apply() has run: what is not known now is a leftover */
 	bool bulk;	   /* net_apply() is gathering: rules and ports are written at its end */

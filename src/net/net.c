@@ -46,6 +46,8 @@ int net_new(const struct net_cfg *cfg, struct net **ret, struct err **e)
 		r = err_sys(e, errno, "create %s", cfg->state_dir);
 	if (r == 0)
 		r = n->ops->open(&n->dp, e);
+	if (r == 0 && cfg->loop && work_pool_new(cfg->loop, 1, &n->pool) < 0)
+		r = err_sys(e, ENOMEM, "workers");
 	if (r == 0 && cfg->loop)
 		n->host_ns = netns_self(e);
 	if (r < 0 || (cfg->loop && n->host_ns < 0)) {
@@ -102,6 +104,7 @@ void net_free(struct net *n)
 		group_free(g);
 	NET_EACH(struct network, w, &n->networks)
 		network_free(w);
+	work_pool_free(n->pool);
 	hmap_done(&n->forwards);
 	hmap_done(&n->nics);
 	hmap_done(&n->macs);
@@ -379,7 +382,8 @@ int net_portgroup_put(struct net *n, const struct net_portgroup *s, struct err *
 		mac_of_id(salt, 0, pg->mac);
 		if (n->cfg.state_dir)
 			snprintf(path, sizeof(path), "%s/%s.leases", n->cfg.state_dir, pg->bridge);
-		r = leases_open(&pg->leases, n->cfg.state_dir ? path : NULL, n->cfg.loop, e);
+		r = leases_open(&pg->leases, n->cfg.state_dir ? path : NULL, n->cfg.loop, n->pool,
+				e);
 		if (r < 0) {
 			portgroup_free(pg);
 			return r;
@@ -452,6 +456,7 @@ int net_portgroup_remove(struct net *n, const char *id, struct err **e)
 	}
 	list_del(&pg->in_network);
 	hmap_remove(&n->portgroups, &pg->node);
+	leases_save(&pg->leases, NULL); /* a write under way must not make the file again */
 	pg->leases.dirty = false;
 	if (*pg->leases.path)
 		unlink(pg->leases.path);

@@ -240,8 +240,8 @@ int nft_counters(struct nft *n, uint8_t family, const char *table, nft_count_fn 
 {
 	_cleanup_(nl_batch_done) struct nl_batch b = { 0 };
 	struct walk w = { fn, arg };
-	struct nlmsghdr *h = put(&b, (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETOBJ, NLM_F_DUMP,
-				 family, 0);
+	struct nlmsghdr *h =
+		put(&b, (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETOBJ, NLM_F_DUMP, family, 0);
 
 	if (!h)
 		return err_sys(e, ENOMEM, "read nftables counters");

@@ -53,7 +53,7 @@ void nft_batch_done(struct nft_batch *b);
 /* ---- counters ---- */
 
 struct nft_count {
-	const char *name;   /* of a named counter, or of the interface that a set's element is */
+	const char *name; /* of a named counter, or of the interface that a set's element is */
 	uint64_t packets, bytes;
 };
 typedef int nft_count_fn(void *arg, const struct nft_count *c); /* negative ends the walk */

@@ -56,8 +56,7 @@ static int bridge_open(struct dp **ret, struct err **e)
 		bridge_close(d);
 		return r;
 	}
-	d->next_index =
-		(int)(rand_u64() % (1U << 29)) + (1 << 20); /* far from where the kernel counts */
+	d->next_index = 100000 + (int)(rand_u64() % 1000000); /* above where the kernel counts */
 	*ret = d;
 	return 0;
 }

@@ -12,7 +12,8 @@ struct gc {
 	int removed;
 };
 
-static int gc_links(struct gc *g, struct nl *nl)
+/* host: the namespace is not ours alone, so links go one by one. */
+static int gc_links(struct gc *g, struct nl *nl, bool host)
 {
 	static const char *const kinds[] = { "group", "port", "limiter", "transit" };
 	_cleanup_(nl_batch_done) struct nl_batch b = { 0 };
@@ -27,12 +28,18 @@ static int gc_links(struct gc *g, struct nl *nl)
 			if (str_starts(l->alias, "strata ") &&
 			    strncmp(l->alias + 7, kinds[k], len) == 0 && l->alias[7 + len] == ' ' &&
 			    !g->known(g->arg, kinds[k], l->name)) {
-				rtnl_put_link_del(&b, l->name);
+				if (host)
+					rtnl_put_link_del(&b, l->name);
+				else
+					reaper_mark(&b, l->name);
 				g->removed++;
 			}
 		}
 	vec_done(&links);
-	nl_send(nl, &b, NULL, NULL);
+	if (host)
+		nl_send(nl, &b, NULL, NULL);
+	else
+		reaper_remove(nl, &b, NULL);
 	return 0;
 }
 
@@ -44,7 +51,7 @@ static int gc_net(const char *name, void *arg)
 
 	list_for_each_entry(n, &g->d->nets, node)
 		if (streq(n->name, name))
-			return gc_links(g, &n->nl);
+			return gc_links(g, &n->nl, false);
 	if (g->known(g->arg, "net", name))
 		return 0;
 	n = calloc(1, sizeof(*n));
@@ -87,6 +94,6 @@ int bridge_gc(struct dp *d, bool (*known)(void *arg, const char *kind, const cha
 
 	if (r < 0)
 		return err_sys(e, -r, "look for leftovers");
-	gc_links(&g, &d->nl);
+	gc_links(&g, &d->nl, true);
 	return g.removed;
 }

@@ -282,10 +282,9 @@ static int drop_links(struct dp_net *n, struct err **e)
 
 	for (size_t i = 0; r == 0 && i < links.n; i++)
 		if (str_starts(links.v[i].alias, "strata ") && !streq(links.v[i].name, "lo"))
-			rtnl_put_link_del(&b, links.v[i].name);
+			reaper_mark(&b, links.v[i].name);
 	vec_done(&links);
-	nl_send(&n->nl, &b, NULL, NULL); /* a veth may have gone with its peer: no fault */
-	return r;
+	return r < 0 ? r : reaper_remove(&n->nl, &b, e);
 }
 
 int bridge_net_remove(struct dp *d, struct dp_net *n, const struct dp_net_cfg *cfg, struct err **e)

@@ -68,6 +68,17 @@ static void put_fdb(struct nl_batch *b, const struct dp_port_cfg *cfg, int index
 		rtnl_put_fdb(b, index, cfg->mac);
 }
 
+/* An index for the far end that is most likely free, as the kernel would count; not all programs take large ones. */
+static int index_inside(const struct dp_port_cfg *cfg)
+{
+	size_t digits = strcspn(cfg->ifname, "0123456789");
+	uint64_t n;
+
+	if (parse_u64(cfg->ifname + digits, 1000, &n) < 0)
+		n = 0;
+	return 2 + (int)n; /* after lo */
+}
+
 /* The link, or a tap without anything else; index 0: the kernel's choice. */
 static int make_link(struct dp_net *n, struct nl_batch *b, const struct dp_port_cfg *cfg, int index,
 		     int bridge, struct err **e)
@@ -78,7 +89,7 @@ static int make_link(struct dp_net *n, struct nl_batch *b, const struct dp_port_
 					.mtu = cfg->mtu,
 					.queues = 1,
 					.peer = { .name = cfg->ifname,
-						  .index = index,
+						  .index = index ? index_inside(cfg) : 0,
 						  .netns_fd = cfg->peer_ns,
 						  .mac = cfg->mac,
 						  .mtu = cfg->mtu } };
@@ -141,7 +152,7 @@ static int make_blind(struct dp_net *n, const struct dp_port_cfg *cfg, const cha
 		return r;
 	if (r == 0 && cfg->kind == NET_VETH)
 		r = nl_open_at(&nl, NETLINK_ROUTE, cfg->peer_ns, NULL)
-			    ?: configure_at(&nl, cfg, index, NULL, 0, NULL);
+			    ?: configure_at(&nl, cfg, index_inside(cfg), NULL, 0, NULL);
 	if (r < 0)
 		remove_at_once(n, cfg);
 	return r;
@@ -268,7 +279,8 @@ int bridge_port_remove(struct dp_net *n, const struct dp_port_cfg *cfg, struct e
 	return 0;
 }
 
-int bridge_port_stats(struct dp_net *n, const char *port, struct net_nic_status *ret, struct err **e)
+int bridge_port_stats(struct dp_net *n, const char *port, struct net_nic_status *ret,
+		      struct err **e)
 {
 	struct rtnl_link l;
 	int r = rtnl_link_get(&n->nl, port, 0, &l, e);
@@ -276,13 +288,13 @@ int bridge_port_stats(struct dp_net *n, const char *port, struct net_nic_status 
 	if (r < 0)
 		return r;
 	*ret = (struct net_nic_status){ .up = l.flags & IFF_UP,
-				       .mtu = l.mtu,
-				       .rx_packets = l.tx_packets,
-				       .rx_bytes = l.tx_bytes,
-				       .rx_dropped = l.tx_dropped,
-				       .tx_packets = l.rx_packets,
-				       .tx_bytes = l.rx_bytes,
-				       .tx_dropped = l.rx_dropped };
+					.mtu = l.mtu,
+					.rx_packets = l.tx_packets,
+					.rx_bytes = l.tx_bytes,
+					.rx_dropped = l.tx_dropped,
+					.tx_packets = l.rx_packets,
+					.tx_bytes = l.rx_bytes,
+					.tx_dropped = l.rx_dropped };
 	return 0;
 }
 

@@ -55,7 +55,23 @@ int reaper_new(struct reaper **ret, struct err **e)
 	return 0;
 }
 
-/* One group, one removal.  The kernel takes what is there; a link may have gone with its instance's namespace. */
+void reaper_mark(struct nl_batch *b, const char *name)
+{
+	rtnl_put_change(b, &(struct rtnl_change){ .name = name, .group = GROUP });
+}
+
+int reaper_remove(struct nl *nl, struct nl_batch *b, struct err **e)
+{
+	int r;
+
+	if (b->n == 0)
+		return 0;
+	nl_send(nl, b, NULL, NULL); /* a link may have gone with its instance's namespace */
+	rtnl_put_group_del(b, GROUP);
+	r = nl_send(nl, b, NULL, NULL);
+	return r == -ENODEV || r == 0 ? 0 : err_sys(e, -r, "remove links");
+}
+
 static void remove_links(const struct batch *t)
 {
 	_cleanup_(nl_batch_done) struct nl_batch b = { 0 };
@@ -66,13 +82,10 @@ static void remove_links(const struct batch *t)
 
 	if (code == 0) {
 		list_for_each_entry(d, &t->links, node)
-			rtnl_put_change(&b,
-					&(struct rtnl_change){ .name = d->name, .group = GROUP });
-		nl_send(&nl, &b, NULL, NULL);
-		rtnl_put_group_del(&b, GROUP);
-		code = nl_send(&nl, &b, NULL, &e);
+			reaper_mark(&b, d->name);
+		code = reaper_remove(&nl, &b, &e);
 	}
-	if (code < 0 && code != -ENODEV)
+	if (code < 0)
 		log_warn("links not removed", "err", e);
 	err_free(e);
 	nl_close(&nl);

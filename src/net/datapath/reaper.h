@@ -6,6 +6,7 @@
 #define NET_DATAPATH_REAPER_H
 
 #include "base/err.h"
+#include "sys/netlink.h"
 
 struct reaper;
 
@@ -19,5 +20,9 @@ int reaper_add(struct reaper *r, int netns_fd, const char *const *names);
 bool reaper_has(struct reaper *r, const char *name);
 /* Until nothing is left to be removed; true when something was. */
 bool reaper_wait(struct reaper *r);
+
+/* The same at once and in this thread, in a namespace of ours: mark some links, then remove what was marked. */
+void reaper_mark(struct nl_batch *b, const char *name);
+int reaper_remove(struct nl *nl, struct nl_batch *b, struct err **e);
 
 #endif

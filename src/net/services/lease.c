@@ -10,8 +10,9 @@
 #include "base/str.h"
 #include "net/services/lease.h"
 
-#define SAVE_DELAY (50 * NSEC_PER_MSEC) /* changes of so long share one write */
-#define FILE_MAX   (64 << 20)
+#define SAVE_DELAY  (50 * NSEC_PER_MSEC) /* changes of so long share one write */
+#define RETRY_DELAY (2 * NSEC_PER_SEC)
+#define FILE_MAX    (64 << 20)
 
 static uint64_t owner_hash(const char *nic, const uint8_t *mac)
 {
@@ -48,27 +49,77 @@ struct lease *lease_of(struct leases *l, const char *nic, const uint8_t *mac, in
 	return NULL;
 }
 
-static void changed(struct leases *l);
+/* One write, off the loop: the disk takes its time, and clients do not wait for it. */
+struct lease_job {
+	struct work work;
+	struct leases *l;
+	struct buf text;
+	struct err *e;
+	int r;
+};
+
+static void save_after(struct leases *l, nsec_t delay);
+static int leases_text(const struct leases *l, struct buf *b);
+
+static void write_job(struct work *w)
+{
+	struct lease_job *j = w->data;
+
+	j->r = file_write_atomic(AT_FDCWD, j->l->path, j->text.s, j->text.len, 0644, &j->e);
+}
+
+static void job_done(struct work *w)
+{
+	struct lease_job *j = w->data;
+	struct leases *l = j->l;
+
+	l->job = NULL;
+	if (j->r < 0) {
+		log_err("leases not saved", "err", j->e);
+		l->dirty = true;
+	}
+	if (l->dirty) /* again: what changed meanwhile is not in it */
+		save_after(l, j->r < 0 ? RETRY_DELAY : SAVE_DELAY);
+	err_free(j->e);
+	buf_done(&j->text);
+	free(j);
+}
 
 static void save_later(struct timer *t)
 {
 	struct leases *l = t->data;
-	struct err *e = NULL;
+	struct lease_job *j;
 
-	if (leases_save(l, &e) < 0) {
-		log_err("leases not saved", "err", e);
-		err_free(e);
-		changed(l);
+	if (l->job)
+		return; /* its end starts the next */
+	j = calloc(1, sizeof(*j));
+	if (!j || leases_text(l, &j->text) < 0) {
+		free(j);
+		save_after(l, RETRY_DELAY);
+		return;
 	}
+	j->l = l;
+	j->work.data = j;
+	l->job = j;
+	l->dirty = false;
+	if (work_submit(l->pool, &j->work, write_job, job_done) < 0) {
+		write_job(&j->work);
+		job_done(&j->work);
+	}
+}
+
+static void save_after(struct leases *l, nsec_t delay)
+{
+	if (!l->loop || !*l->path || timer_active(&l->save))
+		return;
+	l->save.data = l;
+	timer_start(l->loop, &l->save, "leases", delay, 0, save_later);
 }
 
 static void changed(struct leases *l)
 {
 	l->dirty = true;
-	if (l->loop && *l->path && !timer_active(&l->save)) {
-		l->save.data = l;
-		timer_start(l->loop, &l->save, "leases", SAVE_DELAY, 0, save_later);
-	}
+	save_after(l, SAVE_DELAY);
 }
 
 void lease_drop(struct leases *l, struct lease *x)
@@ -135,13 +186,14 @@ static int read_line(struct leases *l, char *line)
 	return -EINVAL;
 }
 
-int leases_open(struct leases *l, const char *path, struct loop *loop, struct err **e)
+int leases_open(struct leases *l, const char *path, struct loop *loop, struct work_pool *pool,
+		struct err **e)
 {
 	_cleanup_(buf_done) struct buf b = { 0 };
 	char *save = NULL;
 	int r;
 
-	*l = (struct leases){ .loop = loop };
+	*l = (struct leases){ .loop = loop, .pool = pool };
 	if (hmap_init(&l->by_addr) < 0 || hmap_init(&l->by_owner) < 0)
 		return err_sys(e, ENOMEM, "leases");
 	if (!path)
@@ -157,32 +209,39 @@ int leases_open(struct leases *l, const char *path, struct loop *loop, struct er
 			log_warn("bad line in lease file skipped", "file", path);
 	}
 	l->dirty = false;
-	if (timer_active(&l->save))
-		timer_stop(&l->save);
+	timer_stop(&l->save);
 	snprintf(l->path, sizeof(l->path), "%s", path);
 	return 0;
 }
 
-int leases_save(struct leases *l, struct err **e)
+static int leases_text(const struct leases *l, struct buf *b)
 {
-	_cleanup_(buf_done) struct buf b = { 0 };
 	char a[IPADDR_TEXT], m[MAC_TEXT];
-	int r;
 
-	if (!l->dirty || !*l->path)
-		return 0;
-	buf_adds(&b, "# Strata: addresses of NICs and leases of a port group\n");
+	buf_adds(b, "# Strata: addresses of NICs and leases of a port group\n");
 	for (struct hnode *n = hmap_walk(&l->by_addr, NULL); n; n = hmap_walk(&l->by_addr, n)) {
 		struct lease *x = container_of(n, struct lease, by_addr);
 
 		ipaddr_format(&x->addr, a);
 		if (*x->nic)
-			buf_addf(&b, "nic %s %s\n", a, x->nic);
+			buf_addf(b, "nic %s %s\n", a, x->nic);
 		else
-			buf_addf(&b, "lease4 %s %s %" PRId64 "\n", a, mac_format(x->mac, m),
+			buf_addf(b, "lease4 %s %s %" PRId64 "\n", a, mac_format(x->mac, m),
 				 x->until);
 	}
-	if (buf_error(&b))
+	return buf_error(b);
+}
+
+int leases_save(struct leases *l, struct err **e)
+{
+	_cleanup_(buf_done) struct buf b = { 0 };
+	int r;
+
+	if (l->job)
+		work_wait(&l->job->work);
+	if (!l->dirty || !*l->path)
+		return 0;
+	if (leases_text(l, &b) < 0)
 		return err_sys(e, ENOMEM, "leases");
 	r = file_write_atomic(AT_FDCWD, l->path, b.s, b.len, 0644, e);
 	if (r == 0)
@@ -195,11 +254,10 @@ void leases_close(struct leases *l)
 	struct err *e = NULL;
 	struct hnode *n;
 
-	if (timer_active(&l->save))
-		timer_stop(&l->save);
 	if (leases_save(l, &e) < 0)
 		log_err("leases not saved", "err", e);
 	err_free(e);
+	timer_stop(&l->save);
 	while ((n = hmap_walk(&l->by_addr, NULL))) {
 		struct lease *x = container_of(n, struct lease, by_addr);
 

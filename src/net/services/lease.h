@@ -10,6 +10,7 @@
 
 #include "base/hmap.h"
 #include "base/loop.h"
+#include "base/work.h"
 #include "net/net.h"
 
 struct lease {
@@ -26,9 +27,13 @@ struct leases {
 	bool dirty;
 	struct timer save;
 	struct loop *loop;
+	struct work_pool *pool;
+	struct lease_job *job; /* a write under way; NULL: none */
 };
 
-int leases_open(struct leases *l, const char *path, struct loop *loop, struct err **e);
+/* loop and pool NULL: saved by leases_save() and leases_close() only; else by a worker, soon after a change. */
+int leases_open(struct leases *l, const char *path, struct loop *loop, struct work_pool *pool,
+		struct err **e);
 void leases_close(struct leases *l); /* saves first */
 int leases_save(struct leases *l, struct err **e);
 

@@ -57,6 +57,22 @@ static void freeing_cancels_and_still_calls_back(void **state)
 	work_pool_free(NULL);
 }
 
+static void waiting_calls_done_at_once(void **state)
+{
+	_cleanup_(loop_freep) struct loop *l = NULL;
+	_cleanup_(work_pool_freep) struct work_pool *p = NULL;
+
+	loop_new(NULL, &l);
+	assert_int_equal(work_pool_new(l, 1, &p), 0);
+	for (int i = 0; i < 3; i++)
+		work_submit(p, &works[i], run, done);
+	work_wait(&works[1]);
+	assert_true(ran >= 2);
+	assert_int_equal(finished, 1);
+	work_pool_free(TAKE(p));
+	assert_int_equal(finished, 3);
+}
+
 static void wait_for_cancel(struct work *w)
 {
 	while (!work_cancelled(w))
@@ -87,6 +103,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(all_are_done, setup),
 		cmocka_unit_test_setup(freeing_cancels_and_still_calls_back, setup),
+		cmocka_unit_test_setup(waiting_calls_done_at_once, setup),
 		cmocka_unit_test_setup(a_running_work_sees_the_cancel, setup),
 	};
 
