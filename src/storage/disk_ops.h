@@ -29,7 +29,8 @@
 #define DISK_OP_POPULATE 32 /* the format's populate() */
 #define DISK_OP_CAPTURE \
 	33 /* the cbw filter saves [off, off+len) as if it were to be written; without one: no effect */
-#define DISK_OP_SAVE 34 /* the same, then io's data (niov 0: zeroes) go over what was saved; without one: -EIO */
+#define DISK_OP_SAVE \
+	34 /* the same, then io's data (niov 0: zeroes) go over what was saved; without one: -EIO */
 
 struct aio;
 

@@ -216,8 +216,8 @@ int live_request(struct disk_queue *q, int op, const void *p, uint64_t off, uint
 {
 	struct iovec iov = { (void *)(uintptr_t)p, len };
 	struct request w = { 0 };
-	struct disk_io *io = io_child(q, (enum disk_op)op, 0, off, len, &iov, p ? 1 : 0,
-				      request_done, &w);
+	struct disk_io *io =
+		io_child(q, (enum disk_op)op, 0, off, len, &iov, p ? 1 : 0, request_done, &w);
 
 	if (!io)
 		return -ENOMEM;

@@ -301,7 +301,8 @@ static void alloc_copied(struct disk_io *k, int r)
 {
 	struct q_alloc *a = k->data;
 
-	if (r >= 0 && a->len == 0 && (a->subs || (a->fresh && !a->s->ext_l2 && a->s->h.version >= 3)) &&
+	if (r >= 0 && a->len == 0 &&
+	    (a->subs || (a->fresh && !a->s->ext_l2 && a->s->h.version >= 3)) &&
 	    mem_is_zero(a->head, a->off - a->lo)) {
 		a->zero = true;
 		alloc_end(a, 0);
