@@ -9,6 +9,7 @@
 #include "container/cmd.h"
 #include "container/mount_opts.h"
 #include "sys/caps.h"
+#include "sys/seccomp.h"
 
 struct flags {
 	char *bundle;
@@ -196,11 +197,21 @@ int cmd_features(const struct globals *g, int argc, char **argv, struct err **e)
 					     "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
 					     "SECCOMP_FILTER_FLAG_TSYNC",
 					     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", NULL };
+	/* The last goes with the listener, without which the kernel refuses it. */
+	static const unsigned int flag_bits[] = { SYS_SECCOMP_LOG, SYS_SECCOMP_SPEC_ALLOW,
+						  SYS_SECCOMP_TSYNC,
+						  SYS_SECCOMP_WAIT_KILLABLE_RECV |
+							  SYS_SECCOMP_NEW_LISTENER };
+	const char *supported[ARRAY_SIZE(flags)] = { NULL };
 	const char *hooks[HOOK_KINDS + 1] = { NULL }, *ns[NS_KINDS + 1] = { NULL },
 				       *caps[65] = { NULL };
 	_cleanup_(buf_done) struct buf b = { 0 };
 	int k, n = 0;
 
+	for (k = 0; k < (int)ARRAY_SIZE(flag_bits); k++)
+		if (sys_seccomp_has_flags(flag_bits[k]))
+			supported[n++] = flags[k];
+	n = 0;
 	for (k = 0; k < HOOK_KINDS; k++)
 		hooks[k] = hook_names[k];
 	for (k = 0; k < NS_KINDS; k++)
@@ -223,7 +234,7 @@ int cmd_features(const struct globals *g, int argc, char **argv, struct err **e)
 	list(&b, "\t\t\t", "operators", operators, false);
 	list(&b, "\t\t\t", "archs", arches, false);
 	list(&b, "\t\t\t", "knownFlags", flags, false);
-	list(&b, "\t\t\t", "supportedFlags", flags, true);
+	list(&b, "\t\t\t", "supportedFlags", supported, true);
 	buf_adds(
 		&b,
 		"\t\t},\n\t\t\"apparmor\": {\n\t\t\t\"enabled\": true\n\t\t},\n\t\t\"selinux\": {\n"

@@ -259,6 +259,15 @@ static int prepare_status(struct start *st, struct err **e)
 	return r;
 }
 
+static int name_bind(void *arg, int id, struct err **e)
+{
+	struct start *st = arg;
+
+	st->c.mounts_below = st->rootfs;
+	st->c.mount_id = id;
+	return container_save(&st->c, e);
+}
+
 static int build_plan(struct start *st, int sync, struct err **e)
 {
 	_cleanup_(buf_done) struct buf b = { 0 }, state = { 0 };
@@ -302,6 +311,12 @@ static int prepare_binds(struct start *st, struct err **e)
 	size_t i;
 
 	st->in.root.tree = -1;
+	if (!st->s.ns[NS_MNT].present && (st->s.n_mounts > 0 || st->s.root_readonly)) {
+		int r = rootfs_bind(st->rootfs, name_bind, st, e);
+
+		if (r < 0)
+			return err_wrap(e, r, "mounts without a mount namespace");
+	}
 	if (st->s.ns[NS_MNT].present && st->s.ns[NS_USER].present && geteuid() == 0) {
 		st->in.root.tree =
 			rootfs_prepare(st->rootfs, !(st->s.rootfs_propagation & MS_SHARED), e);
@@ -425,6 +440,8 @@ static void undo(struct start *st)
 		cgroups_kill(&st->cg, SIGKILL, NULL);
 		cgroups_remove(&st->cg, NULL);
 	}
+	if (st->c.mounts_below)
+		rootfs_unbind(st->c.mounts_below, st->c.mount_id);
 	if (st->started_hooks) {
 		container_state_json(&st->c, "stopped", false, &state);
 		hooks_run_all(&st->s, HOOK_POSTSTOP, buf_str(&state));
@@ -457,7 +474,7 @@ static int begin(struct start *st, struct err **e)
 		return err_sys(e, errno, "socket pair");
 	st->sock = pair[0];
 	st->in.sync = pair[1];
-	if (!st->s.has_process)
+	if (!st->s.has_process && st->o->run)
 		return err_set(e, EINVAL, "config.field", "process: is missing");
 	r = build_plan(st, st->in.sync, e);
 	if (r < 0)
@@ -519,7 +536,7 @@ static int begin(struct start *st, struct err **e)
 		err_sys(e, -r, "limits");
 	if (r == 0)
 		r = serve(st, e);
-	if (r == 0)
+	if (r == 0 && st->s.has_process)
 		r = process_apply(st->pid, &st->s.process, e);
 	if (r == 0 && st->o->pid_file)
 		r = write_pid_file(st->o->pid_file, st->pid, e);

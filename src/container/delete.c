@@ -1,10 +1,10 @@
 /* Removing a container; see lifecycle.h. */
 #include <poll.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <unistd.h>
 #include "container/hooks.h"
 #include "container/lifecycle.h"
+#include "container/rootfs.h"
 #include "sys/proc.h"
 
 static int wait_gone(int pidfd, int timeout_ms)
@@ -38,7 +38,7 @@ int container_delete(const char *root, const char *id, bool force, struct err **
 	if (pidfd >= 0) {
 		enum ct_status status = container_status(&c);
 
-		if (!force && status != CT_CREATED) {
+		if (!force) {
 			r = err_set(
 				e, EBUSY, "container.state",
 				"cannot delete container '%s': it is %s; stop it or use --force",
@@ -68,8 +68,7 @@ int container_delete(const char *root, const char *id, bool force, struct err **
 			goto out;
 	}
 	if (c.mounts_below)
-		while (umount2(c.mounts_below, MNT_DETACH) == 0)
-			;
+		rootfs_unbind(c.mounts_below, c.mount_id);
 	if (container_load_config(&c, &s, NULL) == 0 && s.n_hooks[HOOK_POSTSTOP]) {
 		container_state_json(&c, "stopped", false, &state);
 		hooks_run_all(&s, HOOK_POSTSTOP, buf_str(&state));

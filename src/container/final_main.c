@@ -483,7 +483,8 @@ int main(int argc, char **argv)
 		die(errno, "set the personality");
 	/* Tried with the privileges of root first, then again as the user: either may be the one with access. */
 	enter_cwd(&in_cwd);
-	find_exe();
+	if (plan->argv.n > 0) /* else there is no process to start, and `start` refuses */
+		find_exe();
 	table(&plan->envp, env, ARRAY_SIZE(env));
 	if (plan->home_at)
 		env[plan->home_at] = home(home_text, sizeof(home_text));

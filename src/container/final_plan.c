@@ -130,7 +130,7 @@ int final_plan_build(const struct final_args *a, struct buf *b, struct err **e)
 				.console_fd = -1 };
 	size_t i;
 
-	if (p->n_args == 0)
+	if (p->n_args == 0 && a->spec->has_process)
 		return err_set(e, EINVAL, "config.field", "process.args: is missing or empty");
 	if (a->n_hooks > 64)
 		return err_set(e, E2BIG, "config.field",
@@ -172,7 +172,7 @@ int final_plan_build(const struct final_args *a, struct buf *b, struct err **e)
 		f.seccomp_flags = a->seccomp->flags;
 	}
 	f.preserve = a->preserve;
-	f.cwd = add_str(b, p->cwd);
+	f.cwd = add_str(b, p->cwd ? p->cwd : "/");
 	f.argv = add_strv(b, p->args, p->n_args);
 	add_env(b, a, &f);
 	if (a->n_hooks) {

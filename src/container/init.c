@@ -316,6 +316,15 @@ static int run(struct init *in, struct err **e)
 		in->root.rootfd = open(in->root.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		if (in->root.rootfd < 0)
 			return err_sys(e, errno, "root '%s'", in->root.path);
+		/* On the mount that the runtime made for them (rootfs_bind). */
+		in->root.empty_dir = -1;
+		if (s->n_mounts > 0) {
+			r = rootfs_mounts(&in->root, e);
+			if (r == 0)
+				r = rootfs_devices(&in->root, e);
+			if (r < 0)
+				return r;
+		}
 	}
 	r = stage(in, CT_HOOKS, e);
 	if (r < 0)
@@ -335,7 +344,7 @@ static int run(struct init *in, struct err **e)
 		if (r < 0)
 			return r;
 	}
-	if (s->ns[NS_MNT].present) {
+	if (s->ns[NS_MNT].present || s->root_readonly) {
 		r = rootfs_protect(&in->root, e);
 		if (r < 0)
 			return r;

@@ -2,6 +2,7 @@
  * Exit status: the program's own for run and exec, else 0, 1 (failed) or 2 (usage). */
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,6 +193,9 @@ int main(int argc, char **argv)
 	for (fd = 0; fd < 3; fd++)
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
 			return 1;
+	/* Whoever starts us may ignore it, and that is inherited: the kernel would then reap our children by itself, their exit
+	 * status would be lost and their pids could be somebody else's by the time we look. */
+	signal(SIGCHLD, SIG_DFL);
 	fault_init();
 	n = opt_parse(options, &g, argc, argv, true, &e);
 	if (n < 0)

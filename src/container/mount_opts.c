@@ -63,13 +63,10 @@ static const struct {
 
 /* Flags of the super block that fsconfig() takes as words. */
 static const char *const sb_words[] = { "sync", "dirsync", "lazytime", "mand" };
-static const struct {
-	const char *name, *sb; /* sb NULL: the default, nothing to say */
-} sb_alias[] = {
-	{ "async", NULL },    { "nolazytime", NULL }, { "nomand", NULL },
-	{ "defaults", NULL }, { "silent", NULL },     { "loud", NULL },
-	{ "iversion", NULL }, { "noiversion", NULL }, { "acl", NULL },
-};
+/* What is so anyway. */
+static const char *const sb_default[] = { "async", "nolazytime", "nomand", "defaults" };
+/* Taken as mount(8) takes them, and not advertised: they change nothing that a program could see. */
+static const char *const sb_ignored[] = { "silent", "loud", "iversion", "noiversion", "acl" };
 
 unsigned long propagation_from_name(const char *name)
 {
@@ -134,10 +131,13 @@ void mount_opts_parse(struct arena *a, char *const *words, struct mount_opts *re
 				ro = streq(sb, "ro");
 			continue;
 		}
-		for (k = 0; k < ARRAY_SIZE(sb_alias); k++)
-			if (streq(w, sb_alias[k].name))
-				break;
-		if (k < ARRAY_SIZE(sb_alias))
+		for (k = 0; k < ARRAY_SIZE(sb_default) && !streq(w, sb_default[k]); k++)
+			;
+		if (k < ARRAY_SIZE(sb_default))
+			continue;
+		for (k = 0; k < ARRAY_SIZE(sb_ignored) && !streq(w, sb_ignored[k]); k++)
+			;
+		if (k < ARRAY_SIZE(sb_ignored))
 			continue;
 		if (streq(w, "bind"))
 			ret->bind = true;
@@ -161,7 +161,7 @@ void mount_opts_parse(struct arena *a, char *const *words, struct mount_opts *re
 const char *const *mount_opt_names(void)
 {
 	static const char *all[ARRAY_SIZE(attrs) + ARRAY_SIZE(propagations) + ARRAY_SIZE(sb_words) +
-			       ARRAY_SIZE(sb_alias) + 8];
+			       ARRAY_SIZE(sb_default) + 8];
 	size_t n = 0, i;
 
 	if (all[0])
@@ -172,8 +172,8 @@ const char *const *mount_opt_names(void)
 		all[n++] = propagations[i].name;
 	for (i = 0; i < ARRAY_SIZE(sb_words); i++)
 		all[n++] = sb_words[i];
-	for (i = 0; i < ARRAY_SIZE(sb_alias); i++)
-		all[n++] = sb_alias[i].name;
+	for (i = 0; i < ARRAY_SIZE(sb_default); i++)
+		all[n++] = sb_default[i];
 	all[n++] = "bind";
 	all[n++] = "rbind";
 	all[n++] = "remount";

@@ -27,6 +27,51 @@ int rootfs_prepare(const char *path, bool from_host, struct err **e)
 	return tree;
 }
 
+/* Mount ids are told by fdinfo on every kernel that we run on; statx() has them later. */
+static int mount_id(int fd)
+{
+	char path[64], line[256];
+	int id = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "mnt_id: %d", &id) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return id;
+}
+
+int rootfs_bind(const char *path, int (*named)(void *arg, int id, struct err **e), void *arg,
+		struct err **e)
+{
+	struct sys_mount_attr private = { .propagation = MS_PRIVATE };
+	_cleanup_(closep) int tree = sys_open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | AT_RECURSIVE),
+			      at = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int q;
+
+	if (tree < 0 || at < 0)
+		return err_sys(e, tree < 0 ? -tree : errno, "root '%s'", path);
+	q = sys_mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &private);
+	if (q < 0)
+		return err_sys(e, -q, "root '%s'", path);
+	q = named(arg, mount_id(tree), e);
+	if (q < 0)
+		return q;
+	q = sys_move_mount(tree, at);
+	return q < 0 ? err_sys(e, -q, "mount the root '%s'", path) : 0;
+}
+
+void rootfs_unbind(const char *path, int id)
+{
+	_cleanup_(closep) int at = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (at >= 0 && id > 0 && mount_id(at) == id)
+		umount2(path, MNT_DETACH);
+}
+
 int rootfs_enter(struct rootfs *r, struct err **e)
 {
 	unsigned long prop = r->s->rootfs_propagation, wide = prop & ~(unsigned long)MS_REC;

@@ -30,6 +30,12 @@ int bind_prepare(const struct spec *s, const struct spec_mount *m, bool from_hos
 
 /* The root as a detached tree; from_host: nothing mounted in it may appear on the host. */
 int rootfs_prepare(const char *path, bool from_host, struct err **e);
+/* Without a mount namespace: a private mount of the root on itself, so that all that is mounted in it goes with it.  named() is
+ * called with its mount id before it is attached. */
+int rootfs_bind(const char *path, int (*named)(void *arg, int id, struct err **e), void *arg,
+		struct err **e);
+/* Detach what rootfs_bind() made, if it is still there. */
+void rootfs_unbind(const char *path, int id);
 int rootfs_enter(struct rootfs *r, struct err **e);
 int rootfs_mounts(struct rootfs *r, struct err **e);
 int rootfs_devices(struct rootfs *r, struct err **e);

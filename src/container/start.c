@@ -30,6 +30,11 @@ int container_start(const char *root, const char *id, struct err **e)
 	r = container_load_config(&c, &s, e);
 	if (r < 0)
 		goto out;
+	if (!s.has_process) {
+		r = err_set(e, EINVAL, "config.field",
+			    "process: is missing, so there is nothing to start");
+		goto out;
+	}
 	pidfd = container_pidfd(&c);
 	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/start.sock", c.dir);

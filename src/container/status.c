@@ -137,6 +137,8 @@ int container_save(struct container *c, struct err **e)
 	add_str(&b, "scope", c->scope);
 	add_str(&b, "slice", c->slice);
 	add_str(&b, "mountsBelow", c->mounts_below);
+	if (c->mounts_below)
+		buf_addf(&b, ",\"mountId\":%d", (int)c->mount_id);
 	buf_addf(&b, ",\"cgroupDisabled\":%s,\"cgroupJoined\":%s,\"rootless\":%s,\"cgroups\":[",
 		 c->cgroup_disabled ? "true" : "false", c->cgroup_joined ? "true" : "false",
 		 c->rootless ? "true" : "false");
@@ -222,6 +224,7 @@ int container_load(struct container *c, const char *root, const char *id, struct
 	jr_str(&r, o, "scope", &c->scope);
 	jr_str(&r, o, "slice", &c->slice);
 	jr_str(&r, o, "mountsBelow", &c->mounts_below);
+	jr_i32(&r, o, "mountId", &c->mount_id);
 	jr_bool(&r, o, "cgroupDisabled", &c->cgroup_disabled);
 	jr_bool(&r, o, "cgroupJoined", &c->cgroup_joined);
 	jr_bool(&r, o, "rootless", &c->rootless);

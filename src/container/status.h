@@ -32,7 +32,8 @@ struct container {
 	const char *config_text; /* after container_config() */
 	size_t config_len;
 	const char *
-		mounts_below; /* without a mount namespace: unmount below this path at delete; or NULL */
+		mounts_below; /* without a mount namespace: the root's path, where our mount of it lies; or NULL */
+	int32_t mount_id; /* of that mount */
 };
 
 bool container_id_valid(const char *id);

@@ -115,6 +115,7 @@ int tty_wait(pid_t pid, int pidfd, int master, struct err **e)
 	bool is_raw = false, input = master >= 0;
 	sigset_t all, old;
 	int status = 0, code = -1;
+	pid_t r;
 
 	sigfillset(&all);
 	sigdelset(&all, SIGTTIN);
@@ -129,10 +130,11 @@ int tty_wait(pid_t pid, int pidfd, int master, struct err **e)
 		cfmakeraw(&raw);
 		is_raw = tcsetattr(0, TCSANOW, &raw) == 0;
 	}
-	/* It may have ended before the signals were blocked; and a process that is already dead need not have a pidfd. */
-	if (waitpid(pid, &status, WNOHANG) == pid)
+	/* It may have ended before the signals were blocked. */
+	r = waitpid(pid, &status, WNOHANG);
+	if (r == pid)
 		code = exit_code(status);
-	while (code < 0) {
+	while (code < 0 && r >= 0) {
 		struct pollfd p[4] = { { .fd = pidfd, .events = POLLIN },
 				       { .fd = sfd, .events = POLLIN },
 				       { .fd = master, .events = POLLIN },

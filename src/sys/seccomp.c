@@ -17,3 +17,9 @@ int sys_seccomp_load(const struct seccomp_insn *prog, uint16_t n, unsigned int f
 
 	return r < 0 ? -errno : (int)r;
 }
+
+bool sys_seccomp_has_flags(unsigned int flags)
+{
+	/* Without a program, a kernel that knows the flags gets as far as reading it. */
+	return syscall(SYS_seccomp, SET_MODE_FILTER, flags, NULL) < 0 && errno == EFAULT;
+}

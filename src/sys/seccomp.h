@@ -18,5 +18,7 @@ struct seccomp_insn { /* struct sock_filter */
 
 /* 0, the listener's descriptor with NEW_LISTENER, or -errno.  Needs no_new_privs or CAP_SYS_ADMIN. */
 int sys_seccomp_load(const struct seccomp_insn *prog, uint16_t n, unsigned int flags);
+/* Does this kernel know these flags?  Nothing is installed. */
+bool sys_seccomp_has_flags(unsigned int flags);
 
 #endif

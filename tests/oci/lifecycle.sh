@@ -42,7 +42,9 @@ t "delete" oci delete c1
 t_fails "it is gone" oci state c1
 t_eq "nothing is left" "$(leftovers)" ""
 
-t "create, then delete without start" eval 'oci create -b "$b" c2 && oci delete c2'
+t "create again" oci create -b "$b" c2
+t_fails "a created container is not deleted" oci delete c2
+t "but with --force" oci delete --force c2
 t "delete --force of a running one" eval 'oci run -d -b "$b" c3 >/dev/null 2>&1 && oci delete --force c3'
 t "delete --force of none" oci delete --force c9
 t_eq "nothing is left" "$(leftovers)" ""
@@ -57,6 +59,26 @@ cfg "$b" "sh('sleep 100')"
 t "without a pid namespace all its processes die with delete --force" \
 	eval 'oci run -d -b "$b" c6 >/dev/null 2>&1 && oci exec -d c6 sleep 99 </dev/null >/dev/null 2>&1 && oci delete --force c6'
 t_eq "nothing is left" "$(leftovers)" ""
+cfg "$b" "del c['process']"
+t "create without a process" oci create -b "$b" c7
+t_eq "start says what is missing" "$(oci start c7 2>&1)" "strata-oci: start: process: is missing, so there is nothing to start"
+t_eq "it is still created" "$(oci state c7 | field status)" created
+t "it goes" oci delete --force c7
+t_fails "run without a process" oci run -b "$b" c7
+bundle "$T/b" "sh('sleep 100')"
+oci run -d -b "$T/b" c8 >/dev/null 2>&1 </dev/null
+cat >"$T/ignore.py" <<'P'
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execvp(sys.argv[1], sys.argv[1:])
+P
+t_eq "a caller that ignores SIGCHLD gets the status of exec" \
+	"$(timeout 60 python3 "$T/ignore.py" strata-oci --root "$ROOT" exec c8 sh -c 'exit 7' </dev/null; echo $?)" 7
+t "it goes, too" oci delete --force c8
+bundle "$T/c" "no_ns('mount'); c['linux']['maskedPaths']=c['linux']['readonlyPaths']=[]; c['root']['readonly']=True
+sh('test -c /dev/null && test -e /proc/self && ! touch /x 2>/dev/null && echo mounted')"
+t_eq "mounts without a mount namespace are made" "$(oci run -b "$T/c" c9 </dev/null)" mounted
+t_eq "and go with the container" "$(leftovers)" ""
 t_fails "an id with a slash" oci create -b "$b" ../x
 t_fails "a missing bundle" oci create -b "$T/none" c7
 t_eq "nothing is left" "$(leftovers)" ""
