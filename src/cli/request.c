@@ -10,6 +10,15 @@
 #include "base/str.h"
 #include "base/xalloc.h"
 
+const struct gen_route *cli_route(const char *name)
+{
+	for (int i = 0; i < ROUTE_MAX; i++) {
+		if (streq(gen_routes[i].name, name))
+			return &gen_routes[i];
+	}
+	return NULL;
+}
+
 static void add_value(struct buf *b, const char *name, const struct json *v)
 {
 	_cleanup_(freep) char *text = json_str(v) ? NULL : json_text(v, JSON_COMPACT);
@@ -50,11 +59,25 @@ char *cli_url(const struct cli_request *rq)
 	return buf_take(&b);
 }
 
+static void set(struct json *obj, const char *key, struct json *v)
+{
+	if (json_set(obj, key, v) < 0)
+		abort();
+}
+
 int cli_call(struct cli *cli, const struct cli_request *rq, struct json **ret, struct err **e)
 {
-	_cleanup_(freep) char *url = cli_url(rq),
+	_cleanup_(json_freep) struct json *query = rq->query ? json_clone(rq->query)
+							     : json_new_obj();
+	struct cli_request with = *rq;
+	_cleanup_(freep) char *url = NULL,
 			      *body = rq->body ? json_text(rq->body, JSON_COMPACT) : NULL;
 	int r = cli_connect(cli, e);
+
+	with.query = query;
+	if (cli->project && rq->route->query && gen_field_find(rq->route->query, "project", 7))
+		set(query, "project", json_new_str(cli->project));
+	url = cli_url(&with);
 
 	if (r < 0)
 		return r;
@@ -91,12 +114,6 @@ int cli_list(struct cli *cli, const struct cli_request *rq, struct json **ret, s
 	}
 	*ret = TAKE(all);
 	return 0;
-}
-
-static void set(struct json *obj, const char *key, struct json *v)
-{
-	if (json_set(obj, key, v) < 0)
-		abort();
 }
 
 struct json *cli_query(struct cli *cli, const struct gen_route *r)

@@ -10,6 +10,8 @@ struct cli_request {
 	const struct json *query; /* object; NULL: none */
 	const struct json *body;  /* NULL: none */
 };
+/* By name, for routes that a daemon of this build may not serve; NULL: it does not. */
+const struct gen_route *cli_route(const char *name);
 /* The path with its query, the caller's. */
 char *cli_url(const struct cli_request *rq);
 /* *ret (may be NULL): the answer, the caller's; NULL when it has none. */

@@ -2,8 +2,11 @@
 #include "ext/rest_client.h"
 
 #include <curl/curl.h>
+#include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/str.h"
+#include "ext/ws.h"
 
 #define REPLY_MAX (256 * MIB)
 
@@ -104,6 +107,19 @@ static size_t take_header(char *data, size_t size, size_t n, void *arg)
 	return size * n;
 }
 
+static void set_connection(struct rest_client *c, CURL *h)
+{
+	curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+	if (c->cfg.unix_socket)
+		curl_easy_setopt(h, CURLOPT_UNIX_SOCKET_PATH, c->cfg.unix_socket);
+	if (c->cfg.ca)
+		curl_easy_setopt(h, CURLOPT_CAINFO, c->cfg.ca);
+	if (c->cfg.cert)
+		curl_easy_setopt(h, CURLOPT_SSLCERT, c->cfg.cert);
+	if (c->cfg.key)
+		curl_easy_setopt(h, CURLOPT_SSLKEY, c->cfg.key);
+}
+
 /* Options that every request shares; *headers is the caller's to free. */
 static int prepare(struct rest_client *c, const char *method, const char *path, const char *body,
 		   int64_t if_match, struct curl_slist **headers, struct err **e)
@@ -130,17 +146,9 @@ static int prepare(struct rest_client *c, const char *method, const char *path, 
 	if (buf_error(&url) || buf_error(&h))
 		return err_sys(e, ENOMEM, "request");
 	curl_easy_setopt(c->h, CURLOPT_URL, url.s);
-	curl_easy_setopt(c->h, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(c->h, CURLOPT_CUSTOMREQUEST, method);
 	curl_easy_setopt(c->h, CURLOPT_HTTPHEADER, l);
-	if (c->cfg.unix_socket)
-		curl_easy_setopt(c->h, CURLOPT_UNIX_SOCKET_PATH, c->cfg.unix_socket);
-	if (c->cfg.ca)
-		curl_easy_setopt(c->h, CURLOPT_CAINFO, c->cfg.ca);
-	if (c->cfg.cert)
-		curl_easy_setopt(c->h, CURLOPT_SSLCERT, c->cfg.cert);
-	if (c->cfg.key)
-		curl_easy_setopt(c->h, CURLOPT_SSLKEY, c->cfg.key);
+	set_connection(c, c->h);
 	if (body) {
 		curl_easy_setopt(c->h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(body));
 		curl_easy_setopt(c->h, CURLOPT_COPYPOSTFIELDS, body);
@@ -148,12 +156,12 @@ static int prepare(struct rest_client *c, const char *method, const char *path, 
 	return 0;
 }
 
-static int no_answer(struct rest_client *c, CURLcode rc, struct err **e)
+static int no_answer(struct rest_client *c, CURL *h, CURLcode rc, struct err **e)
 {
 	const char *where = c->cfg.unix_socket ? c->cfg.unix_socket : c->cfg.url;
 	long os = 0;
 
-	curl_easy_getinfo(c->h, CURLINFO_OS_ERRNO, &os);
+	curl_easy_getinfo(h, CURLINFO_OS_ERRNO, &os);
 	if (rc == CURLE_OUT_OF_MEMORY)
 		return err_sys(e, ENOMEM, "request");
 	if (rc == CURLE_COULDNT_CONNECT && (os == ENOENT || os == ECONNREFUSED))
@@ -187,7 +195,7 @@ int rest_request(struct rest_client *c, const char *method, const char *path, co
 		if (rc == CURLE_OK)
 			curl_easy_getinfo(c->h, CURLINFO_RESPONSE_CODE, &ret->status);
 		else
-			r = no_answer(c, rc, e);
+			r = no_answer(c, c->h, rc, e);
 	}
 	curl_slist_free_all(headers);
 	if (r < 0)
@@ -314,11 +322,284 @@ int rest_stream(struct rest_client *c, const char *path, rest_line_fn *fn, void 
 		if (s.result)
 			r = MIN(s.result, 0);
 		else if (rc != CURLE_OK)
-			r = no_answer(c, rc, e);
+			r = no_answer(c, c->h, rc, e);
 		else if (status >= 400)
 			r = refused(&s, status, e);
 	}
 	curl_slist_free_all(headers);
 	buf_done(&s.pending);
 	return r;
+}
+
+/* -- bytes ---------------------------------------------------------------------------------------- */
+
+struct download {
+	struct rest_client *c;
+	rest_bytes_fn *fn;
+	void *arg;
+	struct buf refusal;
+	int result; /* of fn */
+};
+
+static size_t take_bytes(char *data, size_t size, size_t n, void *arg)
+{
+	struct download *d = arg;
+	long status = 0;
+
+	curl_easy_getinfo(d->c->h, CURLINFO_RESPONSE_CODE, &status);
+	if (status >= 400)
+		return d->refusal.len > MIB || buf_add(&d->refusal, data, size * n) < 0 ? 0
+											: size * n;
+	d->result = d->fn(d->arg, data, size * n);
+	return d->result < 0 ? 0 : size * n;
+}
+
+int rest_download(struct rest_client *c, const char *path, rest_bytes_fn *fn, void *arg,
+		  struct err **e)
+{
+	struct download d = { .c = c, .fn = fn, .arg = arg };
+	_cleanup_(json_freep) struct json *j = NULL;
+	struct curl_slist *headers = NULL;
+	long status = 0;
+	CURLcode rc;
+	int r = prepare(c, "GET", path, NULL, 0, &headers, e);
+
+	if (r == 0) {
+		curl_easy_setopt(c->h, CURLOPT_WRITEFUNCTION, take_bytes);
+		curl_easy_setopt(c->h, CURLOPT_WRITEDATA, &d);
+		rc = curl_easy_perform(c->h);
+		curl_easy_getinfo(c->h, CURLINFO_RESPONSE_CODE, &status);
+		if (d.refusal.len)
+			json_parse(d.refusal.s, d.refusal.len, NULL, &j, NULL);
+		if (d.result < 0)
+			r = d.result == -EPIPE ? -EPIPE : err_sys(e, -d.result, "write");
+		else if (rc != CURLE_OK)
+			r = no_answer(c, c->h, rc, e);
+		else if (status >= 400)
+			r = api_error(c, status, j, e);
+	}
+	curl_slist_free_all(headers);
+	buf_done(&d.refusal);
+	return r;
+}
+
+/* -- WebSockets ----------------------------------------------------------------------------------- */
+
+struct rest_socket {
+	CURL *h;
+	struct ws *ws;
+	struct buf early; /* came with the answer's head */
+	rest_message_fn *fn;
+	void *arg;
+};
+
+void rest_socket_free(struct rest_socket *s)
+{
+	if (!s)
+		return;
+	ws_free(s->ws);
+	curl_easy_cleanup(s->h);
+	buf_done(&s->early);
+	free(s);
+}
+
+int rest_socket_fd(const struct rest_socket *s)
+{
+	curl_socket_t fd = -1;
+
+	curl_easy_getinfo(s->h, CURLINFO_ACTIVESOCKET, &fd);
+	return fd;
+}
+
+static ssize_t socket_read(void *arg, void *data, size_t len)
+{
+	struct rest_socket *s = arg;
+	size_t n = 0;
+	CURLcode rc;
+
+	if (s->early.len) {
+		n = MIN(len, s->early.len);
+		memcpy(data, s->early.s, n);
+		buf_consume(&s->early, n);
+		return (ssize_t)n;
+	}
+	rc = curl_easy_recv(s->h, data, len, &n);
+	return rc == CURLE_OK ? (ssize_t)n : rc == CURLE_AGAIN ? -EAGAIN : -EPIPE;
+}
+
+static ssize_t socket_write(void *arg, const void *data, size_t len)
+{
+	struct rest_socket *s = arg;
+	size_t n = 0;
+	CURLcode rc = curl_easy_send(s->h, data, len, &n);
+
+	return rc == CURLE_OK ? (ssize_t)n : rc == CURLE_AGAIN ? -EAGAIN : -EPIPE;
+}
+
+static void socket_message(void *arg, bool text, const void *data, size_t len)
+{
+	struct rest_socket *s = arg;
+
+	s->fn(s->arg, text, data, len);
+}
+
+static int wait_fd(int fd, short events)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+
+	return poll(&p, 1, 30000) > 0 ? 0 : -ETIMEDOUT;
+}
+
+static int say_hello(struct rest_socket *s, struct rest_client *c, const char *path,
+		     const char *key)
+{
+	_cleanup_(buf_done) struct buf b = { 0 };
+	const char *host = strstr(c->cfg.url, "//");
+	size_t at = 0;
+	int r = 0;
+
+	buf_addf(&b,
+		 "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+		 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n",
+		 path, host ? host + 2 : "localhost", key);
+	if (c->cfg.token)
+		buf_addf(&b, "Authorization: Bearer %s\r\n", c->cfg.token);
+	if (buf_adds(&b, "\r\n") < 0)
+		return -ENOMEM;
+	while (r == 0 && at < b.len) {
+		ssize_t n = socket_write(s, b.s + at, b.len - at);
+
+		if (n > 0)
+			at += (size_t)n;
+		else
+			r = n == -EAGAIN ? wait_fd(rest_socket_fd(s), POLLOUT) : -EPIPE;
+	}
+	mem_wipe(b.s, b.len);
+	return r;
+}
+
+/* More of the answer at the end of b.  -EPIPE: there is no more. */
+static int read_more(struct rest_socket *s, struct buf *b)
+{
+	char data[4096];
+	size_t n = 0;
+	CURLcode rc;
+
+	do
+		rc = curl_easy_recv(s->h, data, sizeof(data), &n);
+	while (rc == CURLE_AGAIN && wait_fd(rest_socket_fd(s), POLLIN) == 0);
+	if (rc != CURLE_OK || n == 0 || b->len > MIB)
+		return -EPIPE;
+	return buf_add(b, data, n);
+}
+
+/* The answer's head, and in s->early what came after it: of a refusal its whole body. */
+static int read_answer(struct rest_socket *s, struct buf *head)
+{
+	const char *end, *length;
+	size_t keep, want;
+	int r = 0;
+
+	while (r == 0 && !strstr(buf_str(head), "\r\n\r\n"))
+		r = read_more(s, head);
+	if (r < 0)
+		return r;
+	end = strstr(head->s, "\r\n\r\n");
+	keep = (size_t)(end + 4 - head->s);
+	r = buf_add(&s->early, head->s + keep, head->len - keep);
+	head->s[head->len = keep] = '\0';
+	if (str_starts(head->s, "HTTP/1.1 101 "))
+		return r;
+	length = strcasestr(head->s, "\r\nContent-Length:");
+	want = length ? strtoul(length + 17, NULL, 10) : 0;
+	while (r == 0 && s->early.len < want)
+		r = read_more(s, &s->early);
+	return r;
+}
+
+static int check_answer(struct rest_client *c, struct rest_socket *s, const struct buf *head,
+			const char *key, struct err **e)
+{
+	_cleanup_(json_freep) struct json *j = NULL;
+	char accept[29];
+	long status;
+
+	if (str_starts(buf_str(head), "HTTP/1.1 101 ")) {
+		if (ws_accept_key(key, accept) == 0 && strstr(buf_str(head), accept))
+			return 0;
+		return err_set(e, EPROTO, "http.status", "the daemon does not speak WebSocket");
+	}
+	status = head->len > 9 ? strtol(buf_str(head) + 9, NULL, 10) : 0;
+	if (s->early.len)
+		json_parse(s->early.s, s->early.len, NULL, &j, NULL);
+	return api_error(c, status, j, e);
+}
+
+int rest_socket_open(struct rest_client *c, const char *path, rest_message_fn *fn, void *arg,
+		     struct rest_socket **ret, struct err **e)
+{
+	_cleanup_(rest_socket_freep) struct rest_socket *s = calloc(1, sizeof(*s));
+	_cleanup_(buf_done) struct buf head = { 0 };
+	struct ws_cfg cfg = { .client = true,
+			      .read = socket_read,
+			      .write = socket_write,
+			      .message = socket_message,
+			      .arg = s };
+	char key[25];
+	CURLcode rc;
+	int r;
+
+	free(TAKE(c->hint));
+	if (!s)
+		return err_sys(e, ENOMEM, "websocket");
+	s->fn = fn;
+	s->arg = arg;
+	s->h = curl_easy_init();
+	if (!s->h || ws_make_key(key) < 0)
+		return err_sys(e, ENOMEM, "websocket");
+	set_connection(c, s->h);
+	curl_easy_setopt(s->h, CURLOPT_URL, c->cfg.url);
+	curl_easy_setopt(s->h, CURLOPT_CONNECT_ONLY, 1L);
+	rc = curl_easy_perform(s->h);
+	if (rc != CURLE_OK)
+		return no_answer(c, s->h, rc, e);
+	r = say_hello(s, c, path, key);
+	if (r == 0)
+		r = read_answer(s, &head);
+	if (r < 0)
+		return err_sys(e, -r, "websocket");
+	r = check_answer(c, s, &head, key, e);
+	if (r < 0)
+		return r;
+	if (ws_new(&cfg, &s->ws) < 0)
+		return err_sys(e, ENOMEM, "websocket");
+	*ret = TAKE(s);
+	return 0;
+}
+
+bool rest_socket_wants_write(const struct rest_socket *s)
+{
+	return ws_wants_write(s->ws);
+}
+
+int rest_socket_work(struct rest_socket *s)
+{
+	int r = ws_wants_write(s->ws) ? ws_write(s->ws) : 0;
+
+	return r < 0 ? r : ws_read(s->ws);
+}
+
+int rest_socket_send(struct rest_socket *s, bool text, const void *data, size_t len)
+{
+	return ws_send(s->ws, text, data, len);
+}
+
+size_t rest_socket_queued(const struct rest_socket *s)
+{
+	return ws_queued(s->ws);
+}
+
+void rest_socket_close(struct rest_socket *s)
+{
+	ws_close(s->ws, 1000);
 }

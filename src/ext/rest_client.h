@@ -38,6 +38,28 @@ const char *rest_client_hint(const struct rest_client *c);
 typedef int rest_line_fn(void *arg, const char *line);
 int rest_stream(struct rest_client *c, const char *path, rest_line_fn *fn, void *arg,
 		struct err **e);
+/* GET whose body is bytes; fn returns -errno to end it. */
+typedef int rest_bytes_fn(void *arg, const void *data, size_t len);
+int rest_download(struct rest_client *c, const char *path, rest_bytes_fn *fn, void *arg,
+		  struct err **e);
+
+/* ---- WebSockets (docs/internals/schema.md, "Streams") ----
+ * The owner polls rest_socket_fd() for POLLIN, and POLLOUT when rest_socket_wants_write(), and calls rest_socket_work(). */
+struct rest_socket;
+typedef void rest_message_fn(void *arg, bool text, const void *data, size_t len);
+/* A refusal becomes an error of ours as for rest_call(). */
+int rest_socket_open(struct rest_client *c, const char *path, rest_message_fn *fn, void *arg,
+		     struct rest_socket **ret, struct err **e);
+void rest_socket_free(struct rest_socket *s); /* NULL: no effect */
+DEFINE_CLEANUP(struct rest_socket *, rest_socket_free);
+int rest_socket_fd(const struct rest_socket *s);
+bool rest_socket_wants_write(const struct rest_socket *s);
+/* Sends and receives what is there; calls fn.  -EPIPE: it is over. */
+int rest_socket_work(struct rest_socket *s);
+int rest_socket_send(struct rest_socket *s, bool text, const void *data, size_t len);
+size_t rest_socket_queued(const struct rest_socket *s);
+void rest_socket_close(struct rest_socket *s); /* says goodbye; work on until -EPIPE */
+
 /* s percent-encoded as one path segment or query value, appended to b. */
 int rest_escape(struct buf *b, const char *s);
 
