@@ -140,6 +140,8 @@ int net_spec_check(const struct net_spec *s, struct err **e);
 /* The network that every installation has: "default", NAT, subnets that overlap none of the host's routes. */
 int net_spec_default(struct net_spec *ret, struct err **e);
 void net_nic_init(struct net_nic *n); /* the defaults of a NIC */
+/* An IPv4 subnet of 256 addresses that overlaps neither the host's routes nor one of taken[n]. */
+int net_free_subnet(const struct ipprefix *taken, size_t n, struct ipprefix *ret, struct err **e);
 
 /* ---- the engine ---- */
 

@@ -561,8 +561,8 @@ static int note_overlap(void *arg, const struct ipprefix *p)
 	return 0;
 }
 
-static int pick_subnet(struct dp *d, const struct datapath_ops *ops, struct ipprefix *ret,
-		       struct err **e)
+static int pick_subnet(struct dp *d, const struct datapath_ops *ops, const struct ipprefix *taken,
+		       size_t n, struct ipprefix *ret, struct err **e)
 {
 	for (int i = 0; i < 256; i++) {
 		struct ipprefix p = { .a = { .family = AF_INET, .b = { 10, 83, (uint8_t)i, 0 } },
@@ -572,6 +572,8 @@ static int pick_subnet(struct dp *d, const struct datapath_ops *ops, struct ippr
 
 		if (r < 0)
 			return r;
+		for (size_t k = 0; k < n; k++)
+			t.hit |= ipprefix_overlap(&p, &taken[k]);
 		if (!t.hit) {
 			*ret = p;
 			return 0;
@@ -580,6 +582,18 @@ static int pick_subnet(struct dp *d, const struct datapath_ops *ops, struct ippr
 	return err_set(
 		e, EADDRINUSE, "net.subnet",
 		"the host has routes to all of 10.83.0.0/16: create a network with a subnet of your own");
+}
+
+int net_free_subnet(const struct ipprefix *taken, size_t n, struct ipprefix *ret, struct err **e)
+{
+	struct dp *d = NULL;
+	int r = datapath_bridge.open(&d, e);
+
+	if (r < 0)
+		return r;
+	r = pick_subnet(d, &datapath_bridge, taken, n, ret, e);
+	datapath_bridge.close(d);
+	return r;
 }
 
 int net_spec_default(struct net_spec *ret, struct err **e)
@@ -591,7 +605,7 @@ int net_spec_default(struct net_spec *ret, struct err **e)
 
 	if (r < 0)
 		return r;
-	r = pick_subnet(d, &datapath_bridge, &pg.subnet4, e);
+	r = pick_subnet(d, &datapath_bridge, NULL, 0, &pg.subnet4, e);
 	datapath_bridge.close(d);
 	if (r < 0)
 		return r;

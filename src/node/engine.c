@@ -129,7 +129,8 @@ void engine_plan_free(struct engine_plan *p)
 	free(p->user);
 	free(p->cwd);
 	free(p->rootfs);
-	free(p->netns);
+	free(p->rootfs_store);
+	free(p->cgroup);
 	free(p->kernel);
 	free(p->initrd);
 	free(p->append);

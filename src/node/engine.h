@@ -9,7 +9,8 @@
  *
  *	engine_attach()   after create and after each start of the daemon; nothing runs, nothing is on the host
  *	  adopt           after a start of the daemon, for instances that the database calls running
- *	  start           plan to running; the monitor and whatever it needs are made here
+ *	  prepare         (where an engine has it) everything but the command: its namespaces are there, i->info.pid is set
+ *	  start           plan to running; the monitor and whatever it needs are made here, if prepare did not
  *	  stop, kill, pause, resume, exec, open_console, stats, update, ...   while it runs
  *	  on_exit         it ended (of itself or not); what was made outside the run folder is still there
  *	  cleanup         everything that start made is gone; accepts nothing, a part, all, and a second time
@@ -21,7 +22,7 @@
  *
  * Calls: operations with a `struct engine_call` end it exactly once with engine_done(), now or later, on the main loop;
  * never both an error return and a call.  What takes longer than a system call is done asynchronously or on env->workers.
- * At most one of start, adopt, cleanup, save is under way for an instance; stop, kill, exec, stats may come beside any
+ * At most one of prepare, start, adopt, cleanup, save is under way for an instance; stop, kill, exec, stats may come beside any
  * of them and after its end: they then end with -ESRCH.
  * What an engine lacks is NULL in its table and refused by the room above ("engine.unsupported"); what it has but cannot do for
  * this plan is -ENOTSUP with the reason.
@@ -108,12 +109,12 @@ struct engine_plan {
 	char *cwd;   /* NULL: "/" */
 	int stop_signal;
 
-	/* Container: an assembled root directory and a network namespace; -1: the host's (privileged wish of the spec). */
+	/* Container: an assembled root directory.  Its NICs are moved into its network namespace between prepare and start. */
 	char *rootfs;
-	int netns_fd; /* borrowed */
-	char *netns;  /* the same as a path that other processes can open while the daemon lives */
+	char *rootfs_store; /* what its writes go to: decides the disk whose I/O is limited */
 	/* Container: ids inside from 0 are ids of the host from here on; 0: no user namespace. */
 	uint32_t id_base, id_count;
+	char *cgroup; /* container: its folder in every hierarchy, "/strata/ID" */
 
 	/* VM from an OCI image: guest kernel and strata-init's config (docs/internals/guest.md).  NULL: boots from disk. */
 	char *kernel, *initrd, *append;
@@ -160,11 +161,11 @@ struct engine_events {
 	void (*on_change)(struct engine_instance *i, const char *what);
 };
 
-/* Terminal or pipes of a process, the receiver's to close.  With a terminal only `in` is used, for both directions. */
+/* Terminal, sockets or pipes of a process, the receiver's to close. */
 struct engine_stream {
-	int in;	 /* writing here is its input; -1: none */
-	int out; /* -1: none */
-	int err;
+	int in; /* writing here is its input; -1: none */
+	int out; /* reading here is its output; -1: `in` is a socket or terminal that carries both directions */
+	int err; /* -1: none of its own */
 	bool tty;
 };
 #define ENGINE_STREAM_NONE ((struct engine_stream){ -1, -1, -1, false })
@@ -236,6 +237,9 @@ struct engine_ops {
 	int (*attach)(struct engine_instance *i, struct err **e); /* NULL: nothing to do */
 	void (*detach)(struct engine_instance *i); /* NULL: nothing to do; half-attached too */
 
+	/* Makes everything but does not run the command: i->info.pid is set, its namespaces exist.  NULL: start does all. */
+	void (*prepare)(struct engine_instance *i, const struct engine_plan *p,
+			struct engine_call *c);
 	/* Done when the command (or the guest) runs; i->info is filled.  On failure what was made may be left
 	 * for cleanup().  The end of what was started is told by on_exit, also when it comes at once. */
 	void (*start)(struct engine_instance *i, const struct engine_plan *p,

@@ -1,6 +1,7 @@
 /* stratad: the node daemon.
  *
- * Order of start: options, folders, lock (one daemon a state folder), database, tasks of an earlier process, then the API.
+ * Order of start: options, folders, lock (one daemon a state folder), database, instances that run, tasks of an earlier process,
+ * then the API.
  * SIGTERM and SIGINT stop it; instances stay as they are.  SIGHUP does nothing: there is nothing to read again. */
 #define LOG_MODULE "main"
 #include <fcntl.h>
@@ -18,8 +19,12 @@
 #include "node/host.h"
 #include "node/http/router.h"
 #include "node/http/websocket.h"
+#include "node/instance/instance.h"
 #include "node/node.h"
 #include "node/project.h"
+#include "node/service/image.h"
+#include "node/service/network.h"
+#include "node/service/storage.h"
 
 struct options {
 	char *state_dir, *run_dir, *log_dir, *group, *log_level;
@@ -43,11 +48,13 @@ static const struct opt options[] = {
 	OPT_END
 };
 
-static const struct task_verb *const task_verbs[] = { NULL };
+static const struct task_verb *const *const verb_tables[] = { image_verbs, network_verbs,
+							      storage_verbs, instance_verbs };
 
 struct daemon_ {
 	struct node node;
 	struct options opts;
+	const struct task_verb *verbs[64]; /* of all tables */
 	int lock_fd;
 	struct watch term, intr;
 	struct router *router;
@@ -92,12 +99,25 @@ static int take_lock(struct daemon_ *d, struct err **e)
 	return 0;
 }
 
+static void gather_verbs(struct daemon_ *d)
+{
+	size_t n = 0;
+
+	for (size_t k = 0; k < ARRAY_SIZE(verb_tables); k++) {
+		for (const struct task_verb *const *v = verb_tables[k]; *v; v++) {
+			if (n + 1 < ARRAY_SIZE(d->verbs))
+				d->verbs[n++] = *v;
+		}
+	}
+}
+
 static int open_state(struct daemon_ *d, struct err **e)
 {
 	_cleanup_(freep) char *db = NULL, *log = NULL;
 	struct store *store;
 	int r;
 
+	gather_verbs(d);
 	if (asprintf(&db, "%s/strata.db", d->node.paths.state) < 0 ||
 	    asprintf(&log, "%s/events.jsonl", d->node.paths.log) < 0)
 		return err_sys(e, ENOMEM, "start");
@@ -107,13 +127,19 @@ static int open_state(struct daemon_ *d, struct err **e)
 	if (r == 0)
 		r = events_new(d->node.inventory, log, &d->node.events, e);
 	if (r == 0)
-		r = tasks_new(d->node.inventory, task_verbs, &d->node, &d->node.tasks, e);
+		r = tasks_new(d->node.inventory, d->verbs, &d->node, &d->node.tasks, e);
 	if (r == 0)
 		r = project_ensure_default(d->node.inventory, e);
 	if (r == 0)
 		r = host_register(d->node.inventory, NULL, &d->node.host, e);
 	if (r == 0)
-		r = tasks_recover(d->node.tasks, e);
+		r = images_open(&d->node, &d->node.images, e);
+	if (r == 0)
+		r = networks_open(&d->node, &d->node.networks, e);
+	if (r == 0)
+		r = storage_open(&d->node, e);
+	if (r == 0)
+		r = instances_open(&d->node, &d->node.instances, e);
 	return r;
 }
 
@@ -158,6 +184,24 @@ static void on_stop(struct watch *w, const struct signalfd_siginfo *si)
 	loop_stop(w->loop, 0);
 }
 
+/* What runs is known: tasks that a crash cut short are finished or undone, then clients may come. */
+static void on_adopted(struct node *n)
+{
+	struct daemon_ *d = container_of(n, struct daemon_, node);
+	_cleanup_(err_freep) struct err *e = NULL;
+	int r = tasks_recover(n->tasks, &e);
+
+	if (r == 0)
+		r = open_api(d, &e);
+	if (r < 0) {
+		log_err("does not start", "error", e);
+		loop_stop(n->loop, 1);
+		return;
+	}
+	instances_autostart(n->instances);
+	log_info("ready", "version", STRATA_VERSION, "state", n->paths.state, "run", n->paths.run);
+}
+
 static int start(struct daemon_ *d, struct err **e)
 {
 	struct node *n = &d->node;
@@ -181,10 +225,7 @@ static int start(struct daemon_ *d, struct err **e)
 		return r;
 	r = open_state(d, e);
 	if (r == 0)
-		r = open_api(d, e);
-	if (r == 0)
-		log_info("ready", "version", STRATA_VERSION, "state", n->paths.state, "run",
-			 n->paths.run);
+		instances_adopt(n->instances, on_adopted);
 	return r;
 }
 
@@ -196,8 +237,11 @@ static void stop(struct daemon_ *d)
 	httpd_stop(d->http);
 	router_free(d->router);
 	tasks_free(n->tasks);
+	instances_close(n->instances);
+	networks_close(n->networks);
 	events_free(n->events);
 	inventory_close(n->inventory);
+	images_close(n->images);
 	work_pool_free(n->workers);
 	metrics_free(n->metrics);
 	watch_remove(&d->term);

@@ -10,6 +10,10 @@
 #include "node/inventory.h"
 #include "node/task.h"
 
+struct images;
+struct networks;
+struct instances;
+
 struct node_paths {  /* owned */
 	char *state; /* /var/lib/strata: database, images, volumes, instances */
 	char *run;   /* /run/strata: sockets, what a reboot may forget */
@@ -23,6 +27,9 @@ struct node {
 	struct work_pool *workers;
 	struct inventory *inventory;
 	struct events *events;
+	struct images *images;	     /* node/service/image.h */
+	struct networks *networks;   /* node/service/network.h */
+	struct instances *instances; /* node/instance/instance.h */
 	struct tasks *tasks;
 	struct object *host;	/* this one */
 	struct list websockets; /* node/http/websocket.c */

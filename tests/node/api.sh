@@ -22,7 +22,7 @@ host=$(api /v1/hosts | jq -r '.items[0].name')
 t_eq "the host tells its capacity" "$(api "/v1/hosts/$host" | jq '.status.cpu | .cpus == .sockets * .cores * .threads')" true
 t_eq "the project 'default' is there" "$(api /v1/projects | jq -r '.items[].name')" default
 t_eq "an unknown object is a 404 with its name" "$(api /v1/projects/web | jq -r .error.message)" "there is no project 'web'"
-t_eq "what is planned only is not served" "$(status /v1/instances)" 404
+t_eq "what is planned only is not served" "$(status /v1/firewalls)" 404
 t_eq "an unknown path is a 404" "$(status /v1/no/such/thing)" 404
 t_eq "a wrong method is a 405" "$(status /v1/hosts -X DELETE)" 405
 t_eq "which says what there is" "$(api /v1/hosts -X DELETE -D - -o /dev/null | tr -d '\r' | grep -i ^allow)" "Allow: GET"
@@ -48,7 +48,7 @@ t_eq "it is removed" "$(status /v1/projects/lab -X DELETE)" 204
 t_eq "and gone" "$(status /v1/projects/lab)" 404
 t_eq "events tell of it in order" "$(api '/v1/events?type=project.*' | jq -r 'select(.object.name == "lab").type' | tr '\n' ' ')" \
 	"project.created project.changed project.changed project.deleted "
-t "the OpenAPI document lists what is served" sh -c "curl -s --unix-socket '$T/r/strata.sock' http://localhost/v1/openapi.json | jq -e '.paths | has(\"/v1/projects\") and (has(\"/v1/instances\") | not)'"
+t "the OpenAPI document lists what is served" sh -c "curl -s --unix-socket '$T/r/strata.sock' http://localhost/v1/openapi.json | jq -e '.paths | has(\"/v1/projects\") and (has(\"/v1/firewalls\") | not)'"
 t "metrics end as OpenMetrics wants" sh -c "curl -s --unix-socket '$T/r/strata.sock' http://localhost/metrics | tail -n 1 | grep -qx '# EOF'"
 t_eq "changes are in the audit log" "$(grep -c 'audit.*method=DELETE path=/v1/projects/lab status=204' "$T/log")" 1
 t_fails "a second daemon on the same state is refused" \

@@ -13,6 +13,9 @@ typedef int api_print_fn(struct node *n, struct object *o, struct buf *b);
 /* GET of a collection: everything of that type that the query asks for (project, all_projects, label, name, limit, after: as
  * far as the route's query has them).  print NULL: as the inventory has it. */
 void api_list(struct api_call *c, const char *type, api_print_fn *print);
+/* The same with the route's own query: only those for which fits() says so; NULL: all. */
+typedef bool api_fits_fn(const void *query, const struct object *o);
+void api_list_if(struct api_call *c, const char *type, api_print_fn *print, api_fits_fn *fits);
 /* GET of the object that the path names, with its ETag. */
 void api_get(struct api_call *c, const char *type, api_print_fn *print);
 void api_show(struct api_call *c, unsigned int status, struct object *o, api_print_fn *print);
@@ -27,5 +30,11 @@ struct object *api_project(struct api_call *c, const char *name);
 int64_t api_if_match(struct api_call *c);
 /* 202 with the task and its Location; with ?wait= when it ended or the time is over. */
 void api_accepted(struct api_call *c, struct object *task);
+
+/* instance.c: the instance that the path names; NULL after api_fail(). */
+struct instance *api_instance(struct api_call *c);
+/* Hands a task about target in and answers with it; args: taken, may be NULL. */
+void api_submit(struct api_call *c, const char *verb, const char *target, const char *project,
+		struct json *args);
 
 #endif

@@ -163,6 +163,11 @@ static struct filter read_filter(struct api_call *c, const char *type)
 
 void api_list(struct api_call *c, const char *type, api_print_fn *print)
 {
+	api_list_if(c, type, print, NULL);
+}
+
+void api_list_if(struct api_call *c, const char *type, api_print_fn *print, api_fits_fn *fits)
+{
 	_cleanup_(buf_done) struct buf b = { 0 };
 	struct filter f = read_filter(c, type);
 	struct object *last = NULL;
@@ -175,7 +180,7 @@ void api_list(struct api_call *c, const char *type, api_print_fn *print)
 	     o = inventory_next(c->node->inventory, type, o)) {
 		int r = 0;
 
-		if (!wanted(&f, o))
+		if (!wanted(&f, o) || (fits && !fits(c->query, o)))
 			continue;
 		if (n++ == f.limit)
 			break;
