@@ -2,115 +2,19 @@
 #include "image/registry.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <sys/file.h>
+#include "image/crew.h"
 #include "image/session.h"
 #include "image/unpack.h"
 
 #define PARALLEL	      6
-#define PROGRESS_KEEPS_TRYING (64 * KIB) /* a try that brought so much does not count */
+#define PROGRESS_KEEPS_TRYING (64 * KIB)	 /* a try that brought so much does not count */
+#define WRITE_BUF	      ((size_t)64 * KIB) /* the client delivers a quarter of it at once */
 
 static const char *const accept_manifests[] = {
 	"Accept: " MT_OCI_INDEX ", " MT_OCI_MANIFEST ", " MT_DOCKER_INDEX ", " MT_DOCKER_MANIFEST,
 	NULL,
 };
-
-/* ---- unpacking beside the download ---- */
-
-struct crew {
-	struct image_store *s;
-	const struct image_parts *p;
-	struct image_op *op;
-	pthread_mutex_t lock;
-	pthread_cond_t more;
-	size_t queue[IMAGE_LAYER_MAX], head, tail;
-	bool closed;
-	int r;
-	struct err *err;
-	pthread_t threads[16];
-	unsigned int n;
-};
-
-static void *crew_run(void *arg)
-{
-	struct crew *c = arg;
-
-	pthread_mutex_lock(&c->lock);
-	for (;;) {
-		struct err *e = NULL;
-		size_t i;
-		int r;
-
-		while (c->head == c->tail && !c->closed)
-			pthread_cond_wait(&c->more, &c->lock);
-		if (c->head == c->tail || c->r < 0)
-			break;
-		i = c->queue[c->head++];
-		pthread_mutex_unlock(&c->lock);
-		r = unpack_layer(c->s, c->p, i, c->op, &e);
-		pthread_mutex_lock(&c->lock);
-		if (r < 0 && c->r == 0) {
-			c->r = r;
-			c->err = TAKE(e);
-		}
-		err_free(e);
-	}
-	pthread_mutex_unlock(&c->lock);
-	return NULL;
-}
-
-static void crew_start(struct crew *c, size_t layers)
-{
-	unsigned int want = (unsigned int)MIN((size_t)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L),
-					      MIN(layers, ARRAY_SIZE(c->threads)));
-
-	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->more, NULL);
-	while (c->n < want && pthread_create(&c->threads[c->n], NULL, crew_run, c) == 0)
-		c->n++;
-}
-
-static void crew_add(struct crew *c, size_t layer)
-{
-	pthread_mutex_lock(&c->lock);
-	c->queue[c->tail++] = layer;
-	pthread_cond_signal(&c->more);
-	pthread_mutex_unlock(&c->lock);
-}
-
-static bool crew_failed(struct crew *c)
-{
-	bool failed;
-
-	pthread_mutex_lock(&c->lock);
-	failed = c->r < 0;
-	pthread_mutex_unlock(&c->lock);
-	return failed;
-}
-
-/* Wait for the end; drop: what has not begun is not wanted any more. */
-static int crew_join(struct crew *c, bool drop, struct err **e)
-{
-	pthread_mutex_lock(&c->lock);
-	c->closed = true;
-	if (drop)
-		c->head = c->tail;
-	pthread_cond_broadcast(&c->more);
-	pthread_mutex_unlock(&c->lock);
-	for (unsigned int i = 0; i < c->n; i++)
-		pthread_join(c->threads[i], NULL);
-	if (c->n == 0 && !drop) { /* no thread could be had */
-		c->closed = true;
-		crew_run(c);
-	}
-	pthread_cond_destroy(&c->more);
-	pthread_mutex_destroy(&c->lock);
-	if (c->r < 0 && !drop)
-		err_move(e, &c->err);
-	err_free(c->err);
-	c->err = NULL;
-	return drop ? 0 : c->r;
-}
 
 /* ---- one blob ---- */
 
@@ -120,9 +24,12 @@ struct download {
 	struct session *ses;
 	struct image_store *s;
 	const struct image_desc *desc;
+	struct crew *crew; /* who unpacks it as it comes; NULL: nobody */
+	size_t index;	   /* for the crew */
 	enum dl_state state;
 	struct http_request req;
 	struct blob_writer w;
+	struct buf pending; /* received, not written yet; less than WRITE_BUF */
 	bool writing, reused, authorized;
 	unsigned int tries, mismatches;
 	uint64_t got, reported; /* this try; all tries */
@@ -133,6 +40,15 @@ struct download {
 	const char *headers[4];
 };
 
+/* What came is not good. */
+static int dl_restart(struct download *d, struct err **e)
+{
+	buf_clear(&d->pending);
+	if (d->crew)
+		crew_restart(d->crew, d->index);
+	return blob_restart(&d->w, e);
+}
+
 static int dl_response(struct http_request *r, struct err **e)
 {
 	struct download *d = r->arg;
@@ -140,7 +56,7 @@ static int dl_response(struct http_request *r, struct err **e)
 	uint64_t from;
 
 	if (r->status == 200 && d->w.size)
-		return blob_restart(&d->w, e); /* it cannot resume */
+		return dl_restart(d, e); /* it cannot resume */
 	if (r->status == 200)
 		return 0;
 	if (r->status == 206) {
@@ -153,23 +69,35 @@ static int dl_response(struct http_request *r, struct err **e)
 	return -EREMOTEIO; /* looked at in dl_settle(), with the status */
 }
 
+static int dl_flush(struct download *d, struct err **e)
+{
+	int r = d->pending.len ? blob_write(&d->w, d->pending.s, d->pending.len, e) : 0;
+
+	buf_clear(&d->pending);
+	if (r == 0 && d->crew)
+		crew_advance(d->crew, d->index, d->w.size);
+	return r;
+}
+
 static int dl_data(struct http_request *r, const void *data, size_t len, struct err **e)
 {
 	struct download *d = r->arg;
 	struct image_progress p = { IMAGE_DOWNLOAD, d->desc->digest.s, 0, d->desc->size, false,
 				    false };
 
-	if (len > d->desc->size - MIN(d->w.size, d->desc->size))
+	if (len > d->desc->size - MIN(d->w.size + d->pending.len, d->desc->size))
 		return err_set(e, EBADMSG, "image.size",
 			       "the registry sends more than the %llu bytes it announced",
 			       (unsigned long long)d->desc->size);
 	d->got += len;
-	p.done = d->w.size + len;
+	p.done = d->w.size + d->pending.len + len;
 	if (p.done - d->reported >= MIB) {
 		d->reported = p.done;
 		image_op_report(d->ses->op, &p);
 	}
-	return blob_write(&d->w, data, len, e);
+	if (buf_add(&d->pending, data, len) < 0)
+		return err_sys(e, ENOMEM, "download");
+	return d->pending.len < WRITE_BUF ? 0 : dl_flush(d, e);
 }
 
 static void dl_done(struct http_request *r, int result, struct err *e)
@@ -181,6 +109,10 @@ static void dl_done(struct http_request *r, int result, struct err *e)
 	err_clear(&d->err);
 	if (e)
 		err_set(&d->err, err_num(e), err_id(e), "%s", err_msg(e));
+	result = dl_flush(d, d->err ? NULL
+				    : &d->err); /* also of a try that was cut: the next resumes */
+	if (d->result == 0)
+		d->result = result;
 }
 
 static void dl_finish(struct download *d, int result)
@@ -193,8 +125,11 @@ static void dl_finish(struct download *d, int result)
 	d->writing = false;
 	d->state = DL_DONE;
 	d->result = result;
-	if (result == 0)
-		image_op_report(d->ses->op, &p);
+	if (result < 0)
+		return;
+	if (d->crew)
+		crew_ready(d->crew, d->index);
+	image_op_report(d->ses->op, &p);
 }
 
 static void dl_pause(struct download *d, nsec_t pause)
@@ -211,6 +146,8 @@ static void dl_commit(struct download *d)
 	r = blob_commit(&d->w, &d->desc->digest, d->desc->size, NULL, &d->err);
 	d->writing = false;
 	if (r == -EBADMSG && ++d->mismatches < 3) { /* spoiled on the way, perhaps */
+		if (d->crew)
+			crew_restart(d->crew, d->index);
 		dl_pause(d, session_pause(NULL, d->mismatches));
 		return;
 	}
@@ -239,9 +176,11 @@ static void dl_start(struct download *d)
 			return;
 		}
 		d->writing = true;
+		if (d->crew)
+			crew_arrives(d->crew, d->index, d->w.fd, d->w.size);
 	}
 	if (d->w.size > d->desc->size)
-		blob_restart(&d->w, NULL);
+		dl_restart(d, NULL);
 	if (d->w.size == d->desc->size) {
 		dl_commit(d);
 		return;
@@ -300,7 +239,7 @@ static void dl_settle(struct download *d)
 			err_clear(&d->err);
 		}
 		if (status == 416 && d->w.size) {
-			blob_restart(&d->w, NULL);
+			dl_restart(d, NULL);
 			dl_start(d);
 			return;
 		}
@@ -316,7 +255,7 @@ static void dl_settle(struct download *d)
 	}
 	if ((d->result == -EBADMSG || session_transient(d->result, status)) && ++d->tries < max) {
 		if (d->result == -EBADMSG)
-			blob_restart(&d->w, NULL);
+			dl_restart(d, NULL);
 		dl_pause(d, session_pause(&d->req, d->tries));
 		return;
 	}
@@ -328,14 +267,17 @@ static void dl_settle(struct download *d)
 static void dl_free(struct download *d)
 {
 	http_request_done(&d->req);
-	if (d->writing)
+	d->crew = NULL; /* gone by now */
+	if (d->writing) {
+		dl_flush(d, NULL);
 		blob_abort(&d->w);
+	}
+	buf_done(&d->pending);
 	err_free(d->err);
 }
 
-/* Run downloads until all are done or one fails.  done: called for each, in the order they end. */
-static int run_downloads(struct session *ses, struct download *list, size_t n,
-			 void (*done)(void *arg, size_t i), void *arg, bool (*failed)(void *arg),
+/* Run downloads until all are done or one fails, or the crew (may be NULL) does: -ECANCELED then. */
+static int run_downloads(struct session *ses, struct download *list, size_t n, struct crew *crew,
 			 struct err **e)
 {
 	unsigned int parallel = ses->o && ses->o->parallel ? ses->o->parallel : PARALLEL;
@@ -360,14 +302,9 @@ static int run_downloads(struct session *ses, struct download *list, size_t n,
 				dl_start(d);
 				running++;
 			}
-			if (d->state == DL_DONE && !was_done) {
-				if (d->result < 0) {
-					err_move(e, &d->err);
-					return err_wrap(e, d->result, "blob %.19s",
-							d->desc->digest.s);
-				}
-				if (done)
-					done(arg, i);
+			if (d->state == DL_DONE && !was_done && d->result < 0) {
+				err_move(e, &d->err);
+				return err_wrap(e, d->result, "blob %.19s", d->desc->digest.s);
 			}
 			left += d->state != DL_DONE;
 			if (d->state == DL_WAITING)
@@ -377,7 +314,7 @@ static int run_downloads(struct session *ses, struct download *list, size_t n,
 		}
 		if (left == 0)
 			return 0;
-		if (failed && failed(arg))
+		if (crew && crew_failed(crew))
 			return -ECANCELED;
 		r = image_op_check(ses->op, e);
 		if (r < 0)
@@ -467,24 +404,7 @@ struct pull {
 	struct session *ses;
 	struct image_store *s;
 	struct image_parts parts;
-	struct crew crew;
-	bool crew_runs;
 };
-
-static void on_layer(void *arg, size_t i)
-{
-	struct pull *p = arg;
-
-	if (p->crew_runs)
-		crew_add(&p->crew, i);
-}
-
-static bool on_check(void *arg)
-{
-	struct pull *p = arg;
-
-	return p->crew_runs && crew_failed(&p->crew);
-}
 
 static int pull_config(struct pull *p, struct err **e)
 {
@@ -495,7 +415,7 @@ static int pull_config(struct pull *p, struct err **e)
 	if (d.desc->size > MANIFEST_MAX)
 		return err_set(e, EFBIG, "image.document", "the config has %llu bytes",
 			       (unsigned long long)d.desc->size);
-	r = run_downloads(p->ses, &d, 1, NULL, NULL, NULL, e);
+	r = run_downloads(p->ses, &d, 1, NULL, e);
 	dl_free(&d);
 	if (r < 0)
 		return r;
@@ -509,25 +429,27 @@ static int pull_layers(struct pull *p, struct pull_result *res, struct err **e)
 {
 	size_t n = p->parts.manifest.list.n;
 	struct download *list = calloc(n + 1, sizeof(*list));
-	int r, k;
+	struct crew *crew = NULL;
+	int r = list ? 0 : err_sys(e, ENOMEM, "pull");
 
-	if (!list)
-		return err_sys(e, ENOMEM, "pull");
+	if (r == 0 && !(p->ses->o && p->ses->o->no_unpack))
+		r = crew_new(p->s, &p->parts, p->ses->op, &crew, e);
+	if (r < 0) {
+		free(list);
+		return r;
+	}
+	/* the same layer twice in one image: the second waits for the first, then finds it there */
 	for (size_t i = 0; i < n; i++)
 		list[i] = (struct download){ .ses = p->ses,
 					     .s = p->s,
-					     .desc = &p->parts.manifest.list.v[i] };
-	/* the same layer twice in one image: the second waits for the first, then finds it there */
-	p->crew_runs = !(p->ses->o && p->ses->o->no_unpack) && n > 0;
-	if (p->crew_runs) {
-		p->crew = (struct crew){ .s = p->s, .p = &p->parts, .op = p->ses->op };
-		crew_start(&p->crew, n);
-	}
-	r = run_downloads(p->ses, list, n, on_layer, p, on_check, e);
-	if (p->crew_runs) {
-		bool failed = crew_failed(&p->crew);
+					     .desc = &p->parts.manifest.list.v[i],
+					     .crew = crew,
+					     .index = i };
+	r = run_downloads(p->ses, list, n, crew, e);
+	if (crew) {
+		bool failed = crew_failed(crew);
+		int k = crew_join(crew, r < 0 && !failed, e);
 
-		k = crew_join(&p->crew, r < 0 && !failed, e);
 		r = failed || r == 0 ? k : r;
 	}
 	for (size_t i = 0; i < n; i++) {
@@ -537,7 +459,7 @@ static int pull_layers(struct pull *p, struct pull_result *res, struct err **e)
 		dl_free(&list[i]);
 	}
 	free(list);
-	if (r == 0 && p->crew_runs)
+	if (r == 0 && crew)
 		r = unpack_finish(p->s, &p->parts, p->ses->op, e);
 	return r;
 }

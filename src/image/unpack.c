@@ -153,19 +153,24 @@ static int inherit(struct image_store *s, const struct image_parts *p, size_t i,
 	return 0;
 }
 
+/* read NULL: from the blob. */
 static int make_layer(struct image_store *s, const struct image_parts *p, size_t i, bool chain,
-		      struct image_op *op, struct err **e)
+		      stream_read_fn *read, void *arg, struct image_op *op, struct err **e)
 {
 	const struct image_desc *l = &p->manifest.list.v[i];
 	struct layer_options o = { .name = l->digest.s, .blob_size = l->size, .op = op };
-	_cleanup_(closep) int blob = blob_open(s, &l->digest, e), dir = -1, fs = -1;
+	_cleanup_(closep) int blob = read ? -1 : blob_open(s, &l->digest, e), dir = -1, fs = -1;
 	struct layer_result res = { 0 };
 	char tmp[64], name[LAYER_NAME_MAX];
 	struct digest id;
 	int r;
 
-	if (blob < 0)
-		return blob;
+	if (!read) {
+		if (blob < 0)
+			return blob;
+		read = layer_read_fd;
+		arg = &blob;
+	}
 	r = store_mark_dirty(s, e);
 	if (r < 0)
 		return r;
@@ -178,7 +183,7 @@ static int make_layer(struct image_store *s, const struct image_parts *p, size_t
 	fs = r < 0 ? -1 : openat(dir, "fs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (r == 0)
 		r = fs < 0 ? err_sys(e, errno, "open a temporary layer")
-			   : layer_unpack(fs, layer_read_fd, &blob, &o, &res, e);
+			   : layer_unpack(fs, read, arg, &o, &res, e);
 	if (r == 0 && !digest_eq(&res.diff_id, &p->config.diff_ids.v[i]))
 		r = err_set(e, EBADMSG, "image.digest",
 			    "layer '%s' unpacks to %s, the image says %s", l->digest.s,
@@ -260,7 +265,15 @@ int unpack_layer(struct image_store *s, const struct image_parts *p, size_t i, s
 {
 	if (layer_there(s, digest_hex(&p->config.diff_ids.v[i])))
 		return 0;
-	return make_layer(s, p, i, false, op, e);
+	return make_layer(s, p, i, false, NULL, NULL, op, e);
+}
+
+int unpack_layer_from(struct image_store *s, const struct image_parts *p, size_t i,
+		      stream_read_fn *read, void *arg, struct image_op *op, struct err **e)
+{
+	if (layer_there(s, digest_hex(&p->config.diff_ids.v[i])))
+		return 0;
+	return make_layer(s, p, i, false, read, arg, op, e);
 }
 
 int unpack_finish(struct image_store *s, const struct image_parts *p, struct image_op *op,
@@ -271,7 +284,7 @@ int unpack_finish(struct image_store *s, const struct image_parts *p, struct ima
 		int r = unpack_name(s, p, i, name, e);
 
 		if (r == 0 && !layer_there(s, name))
-			r = make_layer(s, p, i, true, op, e);
+			r = make_layer(s, p, i, true, NULL, NULL, op, e);
 		if (r < 0)
 			return r;
 	}

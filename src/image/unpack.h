@@ -15,6 +15,10 @@
 /* Layer i alone, its blob being in the store.  Called for every layer in any order, also in parallel … */
 int unpack_layer(struct image_store *s, const struct image_parts *p, size_t i, struct image_op *op,
 		 struct err **e);
+/* The same from bytes that are not in the store yet.  read gives 0 (the end) only once they are verified: the layer
+ * appears right after it. */
+int unpack_layer_from(struct image_store *s, const struct image_parts *p, size_t i,
+		      stream_read_fn *read, void *arg, struct image_op *op, struct err **e);
 /* … then this once: what depends on the layers below. */
 int unpack_finish(struct image_store *s, const struct image_parts *p, struct image_op *op,
 		  struct err **e);

@@ -29,6 +29,8 @@
 #define DISK_OP_POPULATE 32 /* the format's populate() */
 #define DISK_OP_CAPTURE \
 	33 /* the cbw filter saves [off, off+len) as if it were to be written; without one: no effect */
+#define DISK_OP_SAVE \
+	34 /* the same, then io's data (niov 0: zeroes) go over what was saved; without one: -EIO */
 
 struct aio;
 
@@ -75,7 +77,7 @@ struct disk_ops {
 	int (*sync)(struct disk_node *n, struct err **e);
 	/* What was written to becomes read-only, with all of it on the disk and the lock of a reader.  Quiesced. */
 	int (*seal)(struct disk_node *n, struct err **e);
-	/* Take the writer's lock that open skipped (cfg.no_lock). */
+	/* Take the writer's lock that open skipped (cfg.share_own). */
 	int (*claim)(struct disk_node *n, struct err **e);
 	/* Formats with a backing chain, opened without one: read what they do not hold from b, which is sealed, through
 	 * b's own submit().  Takes b.  NULL: something lies below that is never read; zeroes are recorded as zeroes.

@@ -117,7 +117,7 @@ int live_switch(struct disk *d, const char *path, const char *format,
 
 	if (r < 0)
 		return r;
-	cfg.no_lock = true; /* our own chain may have a reader's lock on it */
+	cfg.share_own = true; /* our own chain may have a reader's lock on it */
 	disk_quiesce(d);
 	r = d->format->ops->seal(d->format, e);
 	if (r == 0 && before)
@@ -181,6 +181,24 @@ int live_remove(struct disk *d, struct disk_node *n)
 	return r;
 }
 
+int live_frozen(struct disk *d, int (*fn)(void *arg, struct err **e), void *arg, struct err **e)
+{
+	int r = 0;
+
+	disk_quiesce(d);
+	if (d->format->ops->sync && !d->readonly)
+		r = d->format->ops->sync(d->format, e);
+	if (r == 0 && !d->readonly) {
+		r = node_sync_op(d->format, DISK_FLUSH, 0, 0, 0);
+		if (r < 0)
+			r = err_sys(e, -r, "flush '%s'", d->path);
+	}
+	if (r == 0)
+		r = fn(arg, e);
+	disk_resume(d);
+	return r;
+}
+
 struct request {
 	bool finished;
 	int r;
@@ -194,10 +212,12 @@ static void request_done(struct disk_io *io, int r)
 	w->finished = true;
 }
 
-int live_request(struct disk_queue *q, int op, uint64_t off, uint64_t len)
+int live_request(struct disk_queue *q, int op, const void *p, uint64_t off, uint64_t len)
 {
+	struct iovec iov = { (void *)(uintptr_t)p, len };
 	struct request w = { 0 };
-	struct disk_io *io = io_child(q, (enum disk_op)op, 0, off, len, NULL, 0, request_done, &w);
+	struct disk_io *io =
+		io_child(q, (enum disk_op)op, 0, off, len, &iov, p ? 1 : 0, request_done, &w);
 
 	if (!io)
 		return -ENOMEM;

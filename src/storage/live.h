@@ -28,7 +28,10 @@ int live_insert(struct disk *d, const struct disk_ops *ops,
 /* Takes a filter of live_insert() out and closes it; the first error of that. */
 int live_remove(struct disk *d, struct disk_node *n);
 
-/* One request of our own (DISK_OP_POPULATE, DISK_OP_CAPTURE) to its end; q is the caller's thread's. */
-int live_request(struct disk_queue *q, int op, uint64_t off, uint64_t len);
+/* One request of our own (DISK_OP_POPULATE, _CAPTURE, _SAVE) to its end; q is the caller's thread's.  p: data of _SAVE,
+ * else NULL. */
+int live_request(struct disk_queue *q, int op, const void *p, uint64_t off, uint64_t len);
+/* fn(arg) while I/O is stopped and all that was written is in the image's file, which is complete by itself. */
+int live_frozen(struct disk *d, int (*fn)(void *arg, struct err **e), void *arg, struct err **e);
 
 #endif

@@ -216,6 +216,7 @@ struct disk_cfg disk_cfg_below(const struct disk *d, const char *path, const cha
 	c.path = path;
 	c.format = format;
 	c.readonly = readonly;
+	c.keep_freed = false;
 	if (!readonly)
 		c.no_lock = false;
 	return c;

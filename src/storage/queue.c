@@ -375,8 +375,8 @@ static void gate_submit(struct disk_node *n, struct disk_io *io)
 	if (unlikely(io->op == DISK_OP_POPULATE)) {
 		io->node = io->q->disk->format;
 		io->node->ops->populate(io->node, io);
-	} else if (unlikely(io->op == DISK_OP_CAPTURE && n->next == io->q->disk->format)) {
-		disk_io_done(io, 0);
+	} else if (unlikely(io->op >= DISK_N_OPS && n->next == io->q->disk->format)) {
+		disk_io_done(io, io->op == DISK_OP_CAPTURE ? 0 : -EIO);
 	} else {
 		node_pass(io, n->next);
 	}

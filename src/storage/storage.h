@@ -65,7 +65,9 @@ struct disk_cfg {
 	bool discard_off;   /* do not give discarded ranges back to the host */
 	bool repair;	    /* for disk_check() with repair: damaged tables do not stop the open */
 	bool detect_zeroes; /* writes of zeroes become write-zeroes */
-	uint64_t mem_size;  /* driver "mem": its size */
+	bool keep_freed; /* space that loses its last use is given back at close: readers with an older map are about */
+	bool share_own; /* take no lock: the caller holds one on this image that covers the use */
+	uint64_t mem_size;		       /* driver "mem": its size */
 	const struct disk_filter_cfg *filters; /* from the guest's side down */
 	size_t n_filters;
 	/* Opens the image's other files (backing chain, data file) for a jailed process; NULL: open(2).  Returns a file

@@ -109,7 +109,7 @@ struct job *volume_job(struct volume *v);
 /* ---- clones ---- */
 
 /* A new volume at dir with the point's contents; linked: shares them, done at once, *job NULL.  point NULL: the current
- * state; linked then takes a row point named "clone-<id of the clone>" first.  full: "clone", cancelled: dir goes away.
+ * state; linked, or attached, it then takes a row point named "clone-<id of the clone>" first, which stays.  full: "clone", cancelled: dir goes away.
  * A cow point can only be cloned in full, and while its volume is not attached. */
 int volume_clone(struct volume *v, const char *point, const char *dir, bool full, struct job **job,
 		 struct err **e);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pull and push against the real docker-registry: plain, TLS with a password, tokens, and through a proxy that cuts,
 stalls, spoils, and refuses."""
-import base64, collections, gzip, hashlib, http.server, io, json, os, shutil, socket, subprocess, sys, tarfile, tempfile, threading, time
+import base64, collections, glob, gzip, hashlib, http.server, io, json, os, shutil, socket, subprocess, sys, tarfile, tempfile, threading, time
 import http.client
 import urllib.parse
 
@@ -283,6 +283,13 @@ def main():
         time.sleep(0.05)
         if os.path.exists(part) and os.path.getsize(part) >= half - 70000:
             break
+    for _ in range(400):
+        early = [x for x in glob.glob(f"{T}/pulled/tmp/layer-*/fs/f1") if os.path.getsize(x)]
+        if early:
+            break
+        time.sleep(0.01)
+    ok(early, "a layer unpacks while it still downloads", glob.glob(f"{T}/pulled/tmp/*/*/*"))
+    ok(not os.path.exists(f"{T}/pulled/layers") or not glob.glob(f"{T}/pulled/layers/*/fs/f1"), "but is not there before it is verified")
     p.kill()
     p.wait()
     proxy.seen = []

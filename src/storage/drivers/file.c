@@ -99,7 +99,7 @@ static int file_open(struct disk_node *n, const struct disk_cfg *cfg, struct err
 		n->limits.block = 4096; /* no file system of ours needs more */
 	n->limits.can_discard = !f->no_discard;
 	n->limits.can_zero = true;
-	if (cfg->no_lock)
+	if (cfg->no_lock || cfg->share_own)
 		return 0;
 	r = image_lock(f->fd, cfg->path ?: "fd", cfg->readonly ? IMAGE_LOCK_READ : IMAGE_LOCK_WRITE,
 		       e);

@@ -166,10 +166,14 @@ static void cbw_go(struct disk_io *io)
 		return;
 	}
 	pthread_mutex_unlock(&c->lock);
-	if (io->op == DISK_OP_CAPTURE)
+	if (io->op == DISK_OP_CAPTURE) {
 		disk_io_done(io, 0);
-	else
+	} else if (io->op == DISK_OP_SAVE) { /* nothing else will be written there */
+		io->op = io->niov ? DISK_WRITE : DISK_WRITE_ZEROES;
+		node_pass(io, c->node.data);
+	} else {
 		node_pass(io, c->node.next);
+	}
 }
 
 static void cbw_submit(struct disk_node *n, struct disk_io *io)

@@ -226,7 +226,7 @@ static void release(struct qcow2 *s, struct disk_queue *q)
 		struct punch *p = NULL;
 		struct disk_io *k = NULL;
 
-		if (f.epoch + 2 > now) {
+		if (f.epoch + 2 > now || s->keep_freed) {
 			s->frees[kept++] = f;
 			continue;
 		}
@@ -404,8 +404,8 @@ void q_commit(struct qcow2 *s, struct disk_io *io)
 bool q_dirty(struct qcow2 *s)
 {
 	return s->n_dirty || s->refs_dirty || s->l1_dirty_lo < s->l1_dirty_hi ||
-	       s->rt_dirty_lo < s->rt_dirty_hi || s->rt_moved || s->n_pending || s->n_frees ||
-	       s->discarding;
+	       s->rt_dirty_lo < s->rt_dirty_hi || s->rt_moved || s->n_pending ||
+	       (s->n_frees && !s->keep_freed) || s->discarding;
 }
 
 int q_sync(struct qcow2 *s)

@@ -107,6 +107,7 @@ static int q_open(struct disk_node *n, const struct disk_cfg *cfg, struct err **
 	list_init(&s->commit_wait);
 	s->file = s->dfile = n->next;
 	s->no_discard = cfg->discard_off;
+	s->keep_freed = cfg->keep_freed;
 	n->detect_zeroes = cfg->detect_zeroes;
 	len = MIN(fsize, 2 * MIB);
 	head = calloc(1, 2 * MIB);
@@ -187,6 +188,7 @@ static int q_close(struct disk_node *n)
 	struct qcow2 *s = to_qcow2(n);
 	int r = 0, k;
 
+	s->keep_freed = false;
 	if (s->l1 && !n->readonly && s->refs_loaded) {
 		r = q_sync(s);
 		k = q_bitmaps_close(s);

@@ -17,6 +17,7 @@ struct q_alloc {
 	uint64_t lo, hi;		/* guest range that gets written: with what is copied */
 	bool fresh;			/* host is new */
 	bool subs;			/* only subclusters [lo, hi) become allocated */
+	bool zero;			/* populate: it is all zeroes, nothing was written */
 	uint8_t *head, *tail;
 	struct iovec *iov;
 	uint32_t niov;
@@ -221,6 +222,12 @@ static void alloc_end(struct q_alloc *a, int r)
 			uint64_t bits = ((1ULL << to) - 1) & ~((1ULL << from) - 1);
 
 			v.bitmap = (old.bitmap | bits) & ~(bits << 32);
+			if (a->zero)
+				v.bitmap = (old.bitmap | bits << 32) & ~bits;
+			if (a->zero && a->fresh)
+				v.desc = old.desc;
+		} else if (a->zero) {
+			v.desc = Q_ZERO;
 		} else if (s->ext_l2) {
 			v.bitmap = UINT32_MAX;
 		}
@@ -228,7 +235,7 @@ static void alloc_end(struct q_alloc *a, int r)
 			q_entry_release(s, old.desc);
 		q_entry_set(s, a->t, at, v);
 	}
-	if (r < 0 && a->fresh && !s->data_file)
+	if ((r < 0 || a->zero) && a->fresh && !s->data_file)
 		q_free_later(s, a->host, a->clusters, true);
 	a->t->pins--;
 	list_del(&a->link);
@@ -292,10 +299,18 @@ static void alloc_write(struct q_alloc *a)
 
 static void alloc_copied(struct disk_io *k, int r)
 {
-	if (r < 0)
-		alloc_end(k->data, r);
-	else
-		alloc_write(k->data);
+	struct q_alloc *a = k->data;
+
+	if (r >= 0 && a->len == 0 &&
+	    (a->subs || (a->fresh && !a->s->ext_l2 && a->s->h.version >= 3)) &&
+	    mem_is_zero(a->head, a->off - a->lo)) {
+		a->zero = true;
+		alloc_end(a, 0);
+	} else if (r < 0) {
+		alloc_end(a, r);
+	} else {
+		alloc_write(a);
+	}
 }
 
 /* Lock held; gives it back.  Begins the allocation for the guest's bytes from off on; 0 or -errno (then nothing was begun;

@@ -104,7 +104,7 @@ struct qcow2 {
 	uint32_t cluster_size, l2_bits, l2_entries, entry_words;
 	uint32_t sub_bits, subs; /* subcluster size as power of two; 1 or 32 of them a cluster */
 	uint32_t csize_shift;	 /* of compressed descriptors */
-	bool ext_l2, data_file, data_raw, corrupt, no_discard;
+	bool ext_l2, data_file, data_raw, corrupt, no_discard, keep_freed;
 	bool file_grows;		/* what lies behind the end of the file reads as zeroes */
 	struct disk_node *file, *dfile; /* metadata, guest data */
 
