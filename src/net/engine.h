@@ -16,7 +16,7 @@ struct net {
 	const struct datapath_ops *ops;
 	struct dp *dp;
 	struct work_pool *pool; /* for files; NULL without a loop */
-	struct hmap networks, portgroups, groups, nics, forwards, macs;
+	struct hmap networks, portgroups, groups, nics, forwards, macs, names;
 	bool applied;	   /* net_apply() has run: what is not known now is a leftover */
 	bool bulk;	   /* net_apply() is gathering: rules and ports are written at its end */
 	bool host_dirty;   /* the host's table needs to be written */
@@ -62,7 +62,7 @@ struct group {
 };
 
 struct nic {
-	struct hnode node, by_mac;
+	struct hnode node, by_mac, by_name;
 	struct list in_portgroup;
 	struct portgroup *pg;
 	struct net_nic spec;
@@ -105,6 +105,8 @@ uint32_t portgroup_mtu(const struct portgroup *pg);
 /* By what a service sees. */
 struct nic *portgroup_nic_by_mac(struct portgroup *pg, const uint8_t mac[6]);
 struct nic *portgroup_nic_by_addr(struct portgroup *pg, const struct ipaddr *a);
+uint64_t nic_name_hash(const struct network *w,
+		       const char *hostname); /* net.names; case does not matter */
 const struct ipaddr *nic_addr(const struct nic *x,
 			      int family); /* its first of the family, or NULL */
 

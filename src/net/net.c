@@ -40,7 +40,7 @@ int net_new(const struct net_cfg *cfg, struct net **ret, struct err **e)
 		ipprefix_parse("fd53:7472:6174:7f00::/64", &n->cfg.transit6);
 	if (hmap_init(&n->networks) < 0 || hmap_init(&n->portgroups) < 0 ||
 	    hmap_init(&n->groups) < 0 || hmap_init(&n->nics) < 0 || hmap_init(&n->forwards) < 0 ||
-	    hmap_init(&n->macs) < 0)
+	    hmap_init(&n->macs) < 0 || hmap_init(&n->names) < 0)
 		r = err_sys(e, ENOMEM, "net");
 	if (r == 0 && cfg->state_dir && mkdir(cfg->state_dir, 0755) < 0 && errno != EEXIST)
 		r = err_sys(e, errno, "create %s", cfg->state_dir);
@@ -108,6 +108,7 @@ void net_free(struct net *n)
 	hmap_done(&n->forwards);
 	hmap_done(&n->nics);
 	hmap_done(&n->macs);
+	hmap_done(&n->names);
 	hmap_done(&n->portgroups);
 	hmap_done(&n->groups);
 	hmap_done(&n->networks);
@@ -562,6 +563,17 @@ static uint64_t mac_hash(const struct network *w, const uint8_t mac[6])
 	return hash_bytes(mac, 6) ^ hash_u64((uint64_t)(uintptr_t)w);
 }
 
+uint64_t nic_name_hash(const struct network *w, const char *hostname)
+{
+	char low[64];
+	size_t n = 0;
+
+	for (; hostname[n] && n < sizeof(low); n++)
+		low[n] = hostname[n] >= 'A' && hostname[n] <= 'Z' ? (char)(hostname[n] | 0x20)
+								  : hostname[n];
+	return hash_bytes(low, n) ^ hash_u64((uint64_t)(uintptr_t)w);
+}
+
 static struct nic *find_mac(struct network *w, const uint8_t mac[6])
 {
 	hmap_for_each(n, &w->net->macs, mac_hash(w, mac)) {
@@ -750,6 +762,9 @@ static void nic_link(struct net *n, struct nic *x)
 {
 	hmap_add(&n->nics, &x->node, hash_str(x->spec.id));
 	hmap_add(&n->macs, &x->by_mac, mac_hash(x->pg->network, x->mac));
+	hmap_add(&n->names, &x->by_name,
+		 *x->spec.hostname ? nic_name_hash(x->pg->network, x->spec.hostname)
+				   : hash_str(x->spec.id)); /* no name: nobody finds it */
 	list_add_tail(&x->pg->nics, &x->in_portgroup);
 	for (unsigned int i = 0; i < x->spec.n_groups; i++)
 		x->groups[i]->users++;
@@ -762,6 +777,7 @@ static void nic_unlink(struct net *n, struct nic *x)
 {
 	hmap_remove(&n->nics, &x->node);
 	hmap_remove(&n->macs, &x->by_mac);
+	hmap_remove(&n->names, &x->by_name);
 	list_del(&x->in_portgroup);
 	for (unsigned int i = 0; i < x->spec.n_groups; i++)
 		x->groups[i]->users--;

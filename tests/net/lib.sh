@@ -48,6 +48,22 @@ web() {
 get() { in_ns "$1" curl -s -m "${3:-2}" -o /dev/null "$2"; }
 net_of() { sn show "$1" | python3 -c 'import json,sys; print(json.load(sys.stdin)["networks"][int(sys.argv[1])]["netns"])' "${2:-0}"; }
 field() { sn show "$1" | python3 -c "import json,sys; d=json.load(sys.stdin); print($2)"; }
+# until_true COMMAND...: wait for it, at most 20 s.
+until_true() {
+	local i
+	for ((i = 0; i < 200; i++)); do
+		"$@" >/dev/null 2>&1 </dev/null && return
+		sleep 0.1
+	done
+	return 1
+}
+# The namespace of the network that has this address.
+netns_of() {
+	local n
+	for n in $(ip netns | awk '/^strata-/ { print $1 }'); do
+		ip -n "$n" -o addr | grep -q " $1/" && echo "$n"
+	done
+}
 nothing_left() {
 	[ -z "$(ip -o link | grep -vE '^[0-9]+: (lo|e0)[:@]' | cat)" ] && [ -z "$(nft list ruleset)" ] &&
 		! ip netns | grep -q strata- && [ -z "$(tc qdisc | grep -v noqueue)" ]

@@ -20,15 +20,32 @@ J
 bg strata-net --state-dir "$S" --resolv-conf "$T/resolv.conf" run "$T/s.json"
 D=$!
 for _ in $(seq 50); do ip -n c2 -4 addr show eth0 2>/dev/null | grep -q inet && [ -n "$(ip netns | grep strata-)" ] && sleep 0.3 && break; sleep 0.1; done
+# A server that has one answer, and for "big" one that only TCP has room for.
 cat >"$T/upstream.py" <<'P'
-import socket, struct, threading
-def answer(q):
-    i = 12
-    while q[i]: i += q[i] + 1
-    return q[:2] + b'\x81\x80' + q[4:6] + b'\0\1\0\0\0\0' + q[12:i + 5] + b'\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4' + bytes([203, 0, 113, 7])
+import socket, threading
+def answer(q, tcp):
+    i, name = 12, b""
+    while q[i]:
+        name, i = name or q[i + 1:i + 1 + q[i]], i + q[i] + 1
+    n = 200 if name == b"big" and tcp else 1
+    if name == b"big" and not tcp:
+        return q[:2] + b"\x83\x80" + q[4:6] + bytes(6) + q[12:i + 5]
+    r = b"".join(b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([203, 0, 113, 7 + k]) for k in range(n))
+    return q[:2] + b"\x81\x80" + q[4:6] + n.to_bytes(2, "big") + bytes(4) + q[12:i + 5] + r
+def serve_tcp():
+    s = socket.create_server(("192.0.2.2", 53))
+    while True:
+        c, _ = s.accept()
+        n = int.from_bytes(c.recv(2), "big")
+        r = answer(c.recv(n), True)
+        c.sendall(len(r).to_bytes(2, "big") + r)
+        c.close()
+threading.Thread(target=serve_tcp, daemon=True).start()
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('192.0.2.2', 53))
 while True:
-    q, a = s.recvfrom(4096); s.sendto(answer(q), a)
+    q, a = s.recvfrom(4096)
+    s.sendto(bytes([q[0] ^ 1]) + answer(q, False)[1:], a) # somebody's guess: the wrong id
+    s.sendto(answer(q, False), a)
 P
 bg ip netns exec ext python3 "$T/upstream.py"
 in_ns c1 tshark -q -i eth0 -w "$T/c1.pcap" >/dev/null 2>&1 &
@@ -81,6 +98,7 @@ t_eq "dig: reverse" "$(dg @10.0.0.1 -x "$A")" alpha.lan.example.
 t_eq "dig: reverse IPv6" "$(dg @10.0.0.1 -x "$(addr6 c2)")" beta.lan.example.
 t_eq "dig: forwarded" "$(dg @10.0.0.1 www.example.com)" 203.0.113.7
 t_eq "dig: forwarded, over TCP" "$(dg +tcp @10.0.0.1 www.example.com)" 203.0.113.7
+t_eq "dig: an answer that only TCP has room for" "$(dg @10.0.0.1 big.example.com | wc -l)" 200
 t "dig: no such name" sh -c "ip netns exec c2 dig +time=2 @10.0.0.1 nobody.lan.example | grep -q NXDOMAIN"
 ip -n c4 addr add 10.0.0.77/24 dev eth0
 t_fails "no answer to an address that is not its own" in_ns c4 dig +time=1 +tries=1 @10.0.0.1 alpha

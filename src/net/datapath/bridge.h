@@ -60,6 +60,11 @@ void bridge_net_close(struct dp_net *n);
 int bridge_net_remove(struct dp *d, struct dp_net *n, const struct dp_net_cfg *cfg, struct err **e);
 int bridge_net_fd(struct dp_net *n);
 
+/* The link to the host; returns repairs. */
+int bridge_transit_put(struct dp *d, struct dp_net *n, const struct dp_net_cfg *cfg,
+		       struct err **e);
+bool bridge_has_addr(const rtnl_addrs *a, int family, const uint8_t *addr, uint8_t plen);
+
 int bridge_group_put(struct dp_net *n, const struct dp_group_cfg *cfg, struct err **e);
 int bridge_group_remove(struct dp_net *n, const char *bridge, struct err **e);
 int bridge_index(struct dp_net *n, const char *bridge);	  /* 0: not made by us since we started */

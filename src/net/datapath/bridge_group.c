@@ -66,7 +66,7 @@ static int put_uplink(struct dp_net *n, const struct dp_group_cfg *cfg, int brid
 	return r < 0 ? r : mended + 1;
 }
 
-static bool has_addr(const rtnl_addrs *a, int family, const uint8_t *addr, uint8_t plen)
+bool bridge_has_addr(const rtnl_addrs *a, int family, const uint8_t *addr, uint8_t plen)
 {
 	for (size_t i = 0; i < a->n; i++)
 		if (a->v[i].family == family && a->v[i].plen == plen &&
@@ -84,15 +84,17 @@ static int put_gateway(struct dp_net *n, const struct dp_group_cfg *cfg, int ind
 
 	if (r < 0)
 		return r;
-	if (cfg->addr4.a.family && !has_addr(&have, AF_INET, cfg->addr4.a.b, cfg->addr4.len)) {
+	if (cfg->addr4.a.family &&
+	    !bridge_has_addr(&have, AF_INET, cfg->addr4.a.b, cfg->addr4.len)) {
 		rtnl_put_addr(&b, index, AF_INET, cfg->addr4.a.b, cfg->addr4.len, false);
 		mended++;
 	}
-	if (cfg->addr6.a.family && !has_addr(&have, AF_INET6, cfg->addr6.a.b, cfg->addr6.len)) {
+	if (cfg->addr6.a.family &&
+	    !bridge_has_addr(&have, AF_INET6, cfg->addr6.a.b, cfg->addr6.len)) {
 		rtnl_put_addr(&b, index, AF_INET6, cfg->addr6.a.b, cfg->addr6.len, false);
 		mended++;
 	}
-	if (cfg->metadata && !has_addr(&have, AF_INET, meta, 32)) {
+	if (cfg->metadata && !bridge_has_addr(&have, AF_INET, meta, 32)) {
 		rtnl_put_addr(&b, index, AF_INET, meta, 32, true);
 		mended++;
 	}

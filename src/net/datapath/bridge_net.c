@@ -1,5 +1,4 @@
-/* Networks of the bridge driver: the namespace, the router in it, its link to the host.  See bridge.h. */
-#include <dirent.h>
+/* Networks of the bridge driver: the namespace and the router in it; bridge_transit.c links it to the host.  See bridge.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,8 +8,6 @@
 #include "base/atomicfile.h"
 #include "base/str.h"
 #include "net/datapath/bridge.h"
-
-#define UP "up0" /* the router's link to the host */
 
 /* In the namespace of fd: /proc/sys/net is that of the reader. */
 int bridge_sysctl(int fd, const char *const (*kv)[2], size_t n, struct err **e)
@@ -105,111 +102,6 @@ static int label_net(struct dp_net *n, const struct dp_net_cfg *cfg, struct err 
 	return nl_send(&n->nl, &b, NULL, e);
 }
 
-static int accept_ra_too(int host_ns)
-{
-	/* With forwarding on, a host ignores router advertisements unless told 2: it must not lose its own. */
-	struct netns_saved saved;
-	_cleanup_(closedirp) DIR *dir = NULL;
-	struct dirent *de;
-
-	if (netns_enter(host_ns, &saved, NULL) < 0)
-		return 0;
-	dir = opendir("/proc/sys/net/ipv6/conf");
-	while (dir && (de = readdir(dir))) {
-		char path[320], c = 0;
-		int f;
-
-		snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/accept_ra", de->d_name);
-		f = open(path, O_RDWR | O_CLOEXEC);
-		if (f >= 0 && read(f, &c, 1) == 1 && c == '1' && pwrite_all(f, "2", 1, 0) < 0)
-			c = 0;
-		safe_close(f);
-	}
-	netns_leave(&saved);
-	return 0;
-}
-
-static int put_transit(struct dp *d, struct dp_net *n, const struct dp_net_cfg *cfg, struct err **e)
-{
-	static const char *const kv[][2] = { { "ipv4/ip_forward", "1" } };
-	static const char *const up6[][2] = { { "ipv6/conf/" UP "/disable_ipv6", "0" } };
-	static const char *const kv6[][2] = { { "ipv6/conf/all/forwarding", "1" } };
-	_cleanup_(nl_batch_done) struct nl_batch b = { 0 };
-	struct rtnl_link host, up;
-	char alias[RTNL_ALIAS_MAX], path[64];
-	int made = 0, r = rtnl_link_get(&d->nl, cfg->transit, 0, &host, NULL);
-	const struct rtnl_veth pair = { .name = cfg->transit,
-					.queues = 1,
-					.peer = { .name = UP, .netns_fd = n->fd } };
-	const char *local[1][2];
-
-	if (r == 0 && !bridge_ours(&host, "transit", cfg->id))
-		return err_set(e, EEXIST, "net.foreign", "link '%s' is there already and not ours",
-			       cfg->transit);
-	if (r == 0 && rtnl_link_get(&n->nl, UP, 0, &up, NULL) < 0) {
-		rtnl_put_link_del(&b, cfg->transit); /* its other end is in no namespace of ours */
-		nl_send(&d->nl, &b, NULL, NULL);
-		r = -ENODEV;
-	}
-	if (r < 0) {
-		rtnl_put_veth(&b, &pair);
-		made = 1;
-	} else if (host.flags & up.flags & IFF_UP) {
-		return 0;
-	}
-	snprintf(alias, sizeof(alias), "strata transit %s", cfg->id);
-	rtnl_put_change(&b, &(struct rtnl_change){ .name = cfg->transit,
-						   .set_up = true,
-						   .up = true,
-						   .alias = alias,
-						   .addr_gen = 2 });
-	r = nl_send(&d->nl, &b, NULL, e);
-	if (r == 0)
-		r = rtnl_link_get(&d->nl, cfg->transit, 0, &host, e);
-	if (r == 0)
-		r = rtnl_link_get(&n->nl, UP, 0, &up, e);
-	if (r < 0)
-		goto undo;
-	rtnl_put_addr(&b, host.index, AF_INET, cfg->host4.b, 31, false);
-	rtnl_put_addr(&b, host.index, AF_INET6, cfg->host6.b, 127, false);
-	r = nl_send(&d->nl, &b, NULL, e);
-	if (r < 0)
-		goto undo;
-	r = bridge_sysctl(n->fd, up6, 1, e);
-	if (r < 0)
-		goto undo;
-	snprintf(alias, sizeof(alias), "strata up %s", cfg->id);
-	rtnl_put_change(
-		&b,
-		&(struct rtnl_change){
-			.name = UP, .set_up = true, .up = true, .alias = alias, .addr_gen = 2 });
-	rtnl_put_addr(&b, up.index, AF_INET, cfg->router4.b, 31, false);
-	rtnl_put_addr(&b, up.index, AF_INET6, cfg->router6.b, 127, false);
-	rtnl_put_route(&b, AF_INET, NULL, 0, cfg->host4.b, up.index, true);
-	rtnl_put_route(&b, AF_INET6, NULL, 0, cfg->host6.b, up.index, true);
-	r = nl_send(&n->nl, &b, NULL, e);
-	if (r == 0)
-		r = bridge_sysctl(d->ns, kv, 1, e);
-	if (r == 0 && accept_ra_too(d->ns) == 0)
-		r = bridge_sysctl(d->ns, kv6, 1, e);
-	if (r ==
-	    0) { /* forwards answer on the host's 127.0.0.1 too; the host's rules keep networks from it */
-		snprintf(path, sizeof(path), "ipv4/conf/%s/route_localnet", cfg->transit);
-		local[0][0] = path;
-		local[0][1] = "1";
-		r = bridge_sysctl(d->ns, local, 1, e);
-	}
-	if (r == 0)
-		return 1;
-undo:
-	if (made) {
-		nl_batch_clear(&b);
-		rtnl_put_link_del(&b, cfg->transit);
-		nl_send(&d->nl, &b, NULL, NULL);
-	}
-	return err_wrap(e, r, "link between host and router");
-}
-
 void bridge_net_close(struct dp_net *n)
 {
 	if (!n)
@@ -262,7 +154,7 @@ int bridge_net_put(struct dp *d, struct dp_net **ret, const struct dp_net_cfg *c
 	}
 	r = label_net(n, cfg, e);
 	if (r == 0 && cfg->transit)
-		r = put_transit(d, n, cfg, e);
+		r = bridge_transit_put(d, n, cfg, e);
 	if (r < 0) {
 		if (fresh && mended)
 			bridge_net_remove(d, n, cfg, NULL);

@@ -1,7 +1,5 @@
-/* The DNS server of a port group: names of its network's instances, everything else asked of the host's servers.
- *
- * A question to an upstream server leaves from the host's namespace on a socket of its own, so that its source port
- * and id are fresh random values for each (RFC 5452). */
+/* The DNS server of a port group: names of its network's instances, everything else asked of the host's servers
+ * (dns_ask.h). */
 #define LOG_MODULE "net"
 #include <errno.h>
 #include <fcntl.h>
@@ -10,16 +8,15 @@
 #include <sys/socket.h>
 #include "base/atomicfile.h"
 #include "base/log.h"
-#include "base/rand.h"
 #include "base/str.h"
 #include "net/services/dns.h"
+#include "net/services/dns_ask.h"
 #include "net/services/svc_ops.h"
-#include "sys/netns.h"
 
 #define TTL	    30
 #define MAX_PENDING 512 /* questions under way */
 #define MAX_TCP	    64
-#define TIMEOUT	    (5 * NSEC_PER_SEC)
+#define OUT_MAX	    (4 * DNS_ANSWER_MAX) /* answers that a client over TCP has not read */
 #define TCP_IDLE    (10 * NSEC_PER_SEC)
 
 struct listener {
@@ -35,8 +32,7 @@ struct dns {
 	unsigned int n;
 	struct list pending, conns;
 	unsigned int n_pending, n_conns;
-	struct ipaddr upstream[4];
-	unsigned int n_upstream;
+	struct dns_servers upstream;
 };
 
 struct conn { /* a client over TCP */
@@ -44,33 +40,28 @@ struct conn { /* a client over TCP */
 	struct dns *dns;
 	struct watch watch;
 	struct timer idle;
-	struct buf in;
+	struct buf in, out;
 	int fd;
 	unsigned int waiting; /* questions forwarded */
 };
 
-struct pending {
+struct pending { /* a question forwarded */
 	struct list node;
 	struct dns *dns;
-	struct watch watch;
-	struct timer timer;
-	int fd, via;	   /* to upstream; the listener's, for UDP */
+	struct dns_ask *ask;
+	int via;	   /* the listener's, for UDP */
 	struct conn *conn; /* TCP */
-	uint16_t client_id, id;
 	struct sockaddr_storage from;
 	socklen_t from_len;
-	unsigned int tries;
-	uint8_t q[DNS_MAX];
 	size_t q_len;
+	uint8_t q[]; /* to say that nobody answers */
 };
 
 static void conn_free(struct conn *c);
 
 static void pending_free(struct pending *p)
 {
-	watch_remove(&p->watch);
-	timer_stop(&p->timer);
-	safe_close(p->fd);
+	dns_ask_cancel(p->ask);
 	list_del(&p->node);
 	p->dns->n_pending--;
 	if (p->conn)
@@ -78,19 +69,27 @@ static void pending_free(struct pending *p)
 	free(p);
 }
 
-static int conn_send(struct conn *c, const uint8_t *b, size_t len)
+static void conn_flush(struct conn *c)
 {
-	uint8_t out[DNS_MAX + 2] = { (uint8_t)(len >> 8), (uint8_t)len };
+	ssize_t n = c->out.len ? send(c->fd, c->out.s, c->out.len, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
 
-	memcpy(out + 2, b, len);
-	/* An answer fits the socket's buffer; a client that does not read its answers loses the connection. */
-	return send(c->fd, out, len + 2, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)(len + 2)
-		       ? 0
-		       : -EPIPE;
+	if (n > 0)
+		buf_consume(&c->out, (size_t)n);
+	watch_modify(&c->watch, c->out.len ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-static void answer(struct dns *d, int via, struct conn *c, const struct sockaddr_storage *to,
-		   socklen_t to_len, const uint8_t *b, size_t len)
+/* A client that does not read its answers gets no more of them. */
+static void conn_send(struct conn *c, const uint8_t *b, size_t len)
+{
+	const uint8_t head[2] = { (uint8_t)(len >> 8), (uint8_t)len };
+
+	if (c->out.len > OUT_MAX || buf_add(&c->out, head, 2) < 0 || buf_add(&c->out, b, len) < 0)
+		return;
+	conn_flush(c);
+}
+
+static void answer(int via, struct conn *c, const struct sockaddr_storage *to, socklen_t to_len,
+		   const uint8_t *b, size_t len)
 {
 	if (c)
 		conn_send(c, b, len);
@@ -100,109 +99,47 @@ static void answer(struct dns *d, int via, struct conn *c, const struct sockaddr
 
 /* ---- upstream ---- */
 
-static int ask(struct pending *p)
+static void on_answer(void *arg, const uint8_t *b, size_t len)
 {
-	struct dns *d = p->dns;
-	const struct ipaddr *u = &d->upstream[p->tries++ % d->n_upstream];
-	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htobe16(53) };
-	struct sockaddr_in6 sin6 = { .sin6_family = AF_INET6, .sin6_port = htobe16(53) };
-	struct netns_saved saved;
-
-	watch_remove(&p->watch);
-	p->fd = safe_close(p->fd);
-	if (netns_enter(d->svc->pg->network->net->host_ns, &saved, NULL) < 0)
-		return -EIO;
-	p->fd = socket(u->family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	netns_leave(&saved);
-	if (p->fd < 0)
-		return -errno;
-	memcpy(&sin.sin_addr, u->b, 4);
-	memcpy(&sin6.sin6_addr, u->b, 16);
-	/* Connected: the kernel takes answers from that server only. */
-	if (connect(p->fd, u->family == AF_INET ? (void *)&sin : (void *)&sin6,
-		    u->family == AF_INET ? sizeof(sin) : sizeof(sin6)) < 0)
-		return -errno;
-	p->id = (uint16_t)rand_u64();
-	p->q[0] = (uint8_t)(p->id >> 8);
-	p->q[1] = (uint8_t)p->id;
-	return send(p->fd, p->q, p->q_len, 0) < 0 ? -errno : 0;
-}
-
-static void give_up(struct pending *p)
-{
+	struct pending *p = arg;
 	struct dns_query q;
 	struct dns_out o;
 
-	p->q[0] = (uint8_t)(p->client_id >> 8);
-	p->q[1] = (uint8_t)p->client_id;
-	if (dns_parse(p->q, p->q_len, &q) == 0) {
+	p->ask = NULL;
+	if (b) {
+		answer(p->via, p->conn, &p->from, p->from_len, b, len);
+		p->dns->svc->stats.dns_forwarded++;
+	} else if (dns_parse(p->q, p->q_len, &q) == 0) {
 		dns_start(&o, p->q, &q, DNS_SERVFAIL, false);
-		answer(p->dns, p->via, p->conn, &p->from, p->from_len, o.b, o.len);
+		answer(p->via, p->conn, &p->from, p->from_len, o.b, o.len);
 	}
-	pending_free(p);
-}
-
-static void on_upstream(struct watch *w, uint32_t events);
-
-static void on_timeout(struct timer *t)
-{
-	struct pending *p = t->data;
-
-	if (p->tries >= 3 || ask(p) < 0 ||
-	    watch_fd(p->dns->svc->loop, &p->watch, "dns upstream", p->fd, EPOLLIN, on_upstream) <
-		    0 ||
-	    timer_start(p->dns->svc->loop, &p->timer, "dns", TIMEOUT / 3, 0, on_timeout) < 0)
-		give_up(p);
-}
-
-static void on_upstream(struct watch *w, uint32_t events)
-{
-	struct pending *p = w->data;
-	uint8_t b[DNS_MAX];
-	ssize_t len = recv(p->fd, b, sizeof(b), MSG_DONTWAIT);
-
-	if (len < 0 && errno == ECONNREFUSED) {
-		on_timeout(&p->timer);
-		return;
-	}
-	if (len < 12 || b[0] != p->q[0] || b[1] != p->q[1] || !(b[2] & 0x80))
-		return; /* not the answer to this: go on waiting */
-	b[0] = (uint8_t)(p->client_id >> 8);
-	b[1] = (uint8_t)p->client_id;
-	answer(p->dns, p->via, p->conn, &p->from, p->from_len, b, (size_t)len);
-	p->dns->svc->stats.dns_forwarded++;
 	pending_free(p);
 }
 
 static int forward(struct dns *d, int via, struct conn *c, const struct sockaddr_storage *from,
-		   socklen_t from_len, const uint8_t *q, size_t len, uint16_t id)
+		   socklen_t from_len, const uint8_t *q, size_t len, size_t question_end)
 {
 	struct pending *p;
 
-	if (d->n_upstream == 0 || d->n_pending >= MAX_PENDING ||
+	if (d->upstream.n == 0 || d->n_pending >= MAX_PENDING ||
 	    d->svc->pg->network->spec.mode == NET_ISOLATED)
 		return -EBUSY;
-	p = calloc(1, sizeof(*p));
+	p = calloc(1, sizeof(*p) + len);
 	if (!p)
 		return -ENOMEM;
 	p->dns = d;
-	p->fd = -1;
 	p->via = via;
 	p->conn = c;
-	p->client_id = id;
 	if (from)
 		p->from = *from;
 	p->from_len = from_len;
 	memcpy(p->q, q, len);
 	p->q_len = len;
-	p->watch.data = p->timer.data = p;
 	list_add_tail(&d->pending, &p->node);
 	d->n_pending++;
 	if (c)
 		c->waiting++;
-	if (ask(p) < 0 ||
-	    watch_fd(d->svc->loop, &p->watch, "dns upstream", p->fd, EPOLLIN, on_upstream) < 0 ||
-	    timer_start(d->svc->loop, &p->timer, "dns", TIMEOUT / 3, 0, on_timeout) < 0) {
+	if (dns_ask(&d->upstream, q, len, question_end, c != NULL, on_answer, p, &p->ask) < 0) {
 		pending_free(p);
 		return -EIO;
 	}
@@ -241,20 +178,20 @@ static bool under_domain(const struct dns *d, const char *name)
 static bool add_named(struct dns *d, struct dns_out *o, const struct dns_query *q,
 		      const char *label)
 {
-	struct portgroup *pg;
+	struct network *w = d->svc->pg->network;
 	bool found = false;
-	struct nic *x;
 
-	list_for_each_entry(pg, &d->svc->pg->network->portgroups, in_network)
-		list_for_each_entry(x, &pg->nics, in_portgroup) {
-			if (strcasecmp(x->spec.hostname, label) != 0)
-				continue;
-			found = true;
-			for (unsigned int i = 0; i < x->n_addrs; i++)
-				if (q->type == DNS_ANY ||
-				    q->type == (x->addrs[i].family == AF_INET ? DNS_A : DNS_AAAA))
-					dns_add_addr(o, &x->addrs[i], TTL);
-		}
+	hmap_for_each(n, &w->net->names, nic_name_hash(w, label)) {
+		struct nic *x = container_of(n, struct nic, by_name);
+
+		if (x->pg->network != w || strcasecmp(x->spec.hostname, label) != 0)
+			continue;
+		found = true;
+		for (unsigned int i = 0; i < x->n_addrs; i++)
+			if (q->type == DNS_ANY ||
+			    q->type == (x->addrs[i].family == AF_INET ? DNS_A : DNS_AAAA))
+				dns_add_addr(o, &x->addrs[i], TTL);
+	}
 	return found;
 }
 
@@ -314,7 +251,7 @@ static void on_query(struct dns *d, int via, struct conn *c, const struct sockad
 		return;
 	d->svc->stats.dns++;
 	if (!answer_own(d, p, &q, &o)) {
-		r = forward(d, via, c, from, from_len, p, len, q.id);
+		r = forward(d, via, c, from, from_len, p, len, q.question_end);
 		if (r == 0)
 			return;
 		dns_start(&o, p, &q, r == -EBUSY ? DNS_REFUSED : DNS_SERVFAIL, false);
@@ -323,7 +260,7 @@ static void on_query(struct dns *d, int via, struct conn *c, const struct sockad
 		dns_start(&o, p, &q, DNS_OK, true);
 		o.b[2] |= 0x02;
 	}
-	answer(d, via, c, from, from_len, o.b, o.len);
+	answer(via, c, from, from_len, o.b, o.len);
 }
 
 /* ---- sockets ---- */
@@ -358,6 +295,7 @@ static void conn_free(struct conn *c)
 	list_del(&c->node);
 	c->dns->n_conns--;
 	buf_done(&c->in);
+	buf_done(&c->out);
 	free(c);
 }
 
@@ -370,8 +308,13 @@ static void on_conn(struct watch *w, uint32_t events)
 {
 	struct conn *c = w->data;
 	uint8_t b[DNS_MAX];
-	ssize_t len = recv(c->fd, b, sizeof(b), MSG_DONTWAIT);
+	ssize_t len;
 
+	if (events & EPOLLOUT)
+		conn_flush(c);
+	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+		return;
+	len = recv(c->fd, b, sizeof(b), MSG_DONTWAIT);
 	if (len < 0 && errno == EAGAIN)
 		return;
 	if (len <= 0 || buf_add(&c->in, b, (size_t)len) < 0) {
@@ -430,21 +373,16 @@ static void dns_stop(void *state)
 	free(d);
 }
 
-static void read_upstream(struct dns *d, const char *path)
+static void read_upstream(struct dns *d)
 {
+	const struct net *n = d->svc->pg->network->net;
 	_cleanup_(buf_done) struct buf b = { 0 };
-	char *save = NULL;
 
-	if (file_read(AT_FDCWD, path ? path : "/etc/resolv.conf", 65536, &b, NULL) < 0 || !b.s)
-		return;
-	for (char *line = strtok_r(b.s, "\n", &save);
-	     line && d->n_upstream < ARRAY_SIZE(d->upstream); line = strtok_r(NULL, "\n", &save)) {
-		_cleanup_(strv_freep) char **v = strv_split(line, " \t");
-
-		if (v && strv_len(v) >= 2 && streq(v[0], "nameserver") &&
-		    ipaddr_parse(v[1], &d->upstream[d->n_upstream]) == 0)
-			d->n_upstream++;
-	}
+	d->upstream = (struct dns_servers){ .ns = n->host_ns, .loop = d->svc->loop };
+	if (file_read(AT_FDCWD, n->cfg.resolv_conf ? n->cfg.resolv_conf : "/etc/resolv.conf", 65536,
+		      &b, NULL) == 0 &&
+	    b.s)
+		dns_servers_parse(b.s, &d->upstream);
 }
 
 static int listen_at(struct dns *d, const struct ipaddr *a, bool tcp, struct err **e)
@@ -475,7 +413,7 @@ static int dns_start_svc(struct svc *s, void **ret, struct err **e)
 	d->svc = s;
 	list_init(&d->pending);
 	list_init(&d->conns);
-	read_upstream(d, s->pg->network->net->cfg.resolv_conf);
+	read_upstream(d);
 	for (int i = 0; i < 4 && r == 0; i++) {
 		const struct ipaddr *a = svc_gateway(s, families[i / 2], &buf);
 
