@@ -153,6 +153,17 @@ int vq_enable(struct vq *q, uint16_t size, unsigned int flags, const struct vq_a
 	return 0;
 }
 
+void vq_sync_used(struct vq *q)
+{
+	if (q->enabled && !q->packed)
+		q->used_idx = load16_acquire(q->device + offsetof(struct vring_used, idx));
+}
+
+void vq_seek(struct vq *q, uint16_t avail)
+{
+	q->avail_idx = q->avail_seen = avail;
+}
+
 static void dirty(struct vq *q, gpa_t base, const uint8_t *area, const uint8_t *p, size_t len)
 {
 	gmem_mark_dirty(q->mem, base + (gpa_t)(p - area), len);

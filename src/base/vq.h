@@ -71,6 +71,11 @@ void vq_reset(struct vq *q);
 int vq_enable(struct vq *q, uint16_t size, unsigned int flags, const struct vq_addr *a,
 	      struct err **e);
 
+/* Take the used index from the ring: a back end that follows another goes on where that one stopped. */
+void vq_sync_used(struct vq *q);
+/* The next entry to pop is `avail` (split rings). */
+void vq_seek(struct vq *q, uint16_t avail);
+
 /* 1: got one; 0: empty; -EBADMSG: broken ring, the caller marks the device "needs reset"; from then on the
  * queue stays empty until it is reset. */
 int vq_pop(struct vq *q, struct vq_chain *ret);

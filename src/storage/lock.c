@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "storage/lock.h"
 
@@ -96,12 +98,12 @@ static void find_holder(int fd, struct buf *out)
 	}
 }
 
-int image_lock(int fd, const char *path, enum image_lock want, struct err **e)
+/* A process that was killed is gone before the files of its io_uring are: their locks linger without a holder. */
+#define DYING (3 * NSEC_PER_SEC)
+
+/* 0: taken; 1 or -EAGAIN: somebody else's are in the way; -errno.  Nothing is held after a failure. */
+static int take_locks(int fd, unsigned int uses, unsigned int forbids)
 {
-	unsigned int uses = want == IMAGE_UNLOCKED     ? 0
-			    : want == IMAGE_LOCK_WRITE ? P_READ | P_WRITE | P_SIZE
-						       : P_READ;
-	unsigned int forbids = want == IMAGE_UNLOCKED ? 0 : P_WRITE | P_SIZE;
 	int r = 0;
 
 	for (unsigned int i = 0; i < N_PERMS && r == 0; i++) {
@@ -117,18 +119,35 @@ int image_lock(int fd, const char *path, enum image_lock want, struct err **e)
 		if (r == 0 && forbids & 1U << i)
 			r = lock_held(fd, USES + i);
 	}
-	if (r == 0)
-		return 0;
-	for (unsigned int i = 0; i < N_PERMS; i++) {
+	for (unsigned int i = 0; i < N_PERMS && r != 0; i++) {
 		lock_byte(fd, USES + i, false);
 		lock_byte(fd, FORBIDS + i, false);
 	}
-	if (r > 0 || r == -EAGAIN) {
-		_cleanup_(buf_done) struct buf who = { 0 };
+	return r;
+}
 
+int image_lock(int fd, const char *path, enum image_lock want, struct err **e)
+{
+	unsigned int uses = want == IMAGE_UNLOCKED     ? 0
+			    : want == IMAGE_LOCK_WRITE ? P_READ | P_WRITE | P_SIZE
+						       : P_READ;
+	unsigned int forbids = want == IMAGE_UNLOCKED ? 0 : P_WRITE | P_SIZE;
+	nsec_t until = now_mono() + DYING;
+
+	while (true) {
+		_cleanup_(buf_done) struct buf who = { 0 };
+		struct timespec pause = { .tv_nsec = 5 * NSEC_PER_MSEC };
+		int r = take_locks(fd, uses, forbids);
+
+		if (r == 0)
+			return 0;
+		if (r < 0 && r != -EAGAIN)
+			return err_sys(e, -r, "lock '%s'", path);
 		find_holder(fd, &who);
-		return err_set(e, EAGAIN, "disk.locked", "'%s' is in use%s%s", path, buf_str(&who),
-			       want == IMAGE_LOCK_READ ? ", which writes to it" : "");
+		if (who.len > 0 || now_mono() >= until)
+			return err_set(e, EAGAIN, "disk.locked", "'%s' is in use%s%s", path,
+				       buf_str(&who),
+				       want == IMAGE_LOCK_READ ? ", which writes to it" : "");
+		nanosleep(&pause, NULL);
 	}
-	return err_sys(e, -r, "lock '%s'", path);
 }

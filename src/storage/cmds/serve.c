@@ -1,4 +1,4 @@
-/* strata-disk serve: images as NBD exports, until SIGTERM or SIGINT. */
+/* strata-disk serve: images as NBD exports and vhost-user-blk devices, until SIGTERM or SIGINT. */
 #define LOG_MODULE "serve"
 #include <signal.h>
 #include <string.h>
@@ -7,13 +7,17 @@
 #include "ext/tls.h"
 #include "storage/cli.h"
 #include "storage/export/nbd_server.h"
+#include "storage/export/vhost_user_blk.h"
+#include "sys/vhost_user.h"
+
+#define DEFAULT_QUEUES 16U
 
 struct args {
 	char *format, *certificates, *psk, *description;
-	opt_list nbd;
+	opt_list nbd, vhost_user;
 	bool readonly, direct, verify_peer, plain, shared;
 	int tls;
-	uint64_t threads, max_clients, max_requests, memory;
+	uint64_t threads, queues, max_clients, max_requests, memory;
 	nsec_t timeout;
 };
 
@@ -22,6 +26,10 @@ static const char *const tls_choices[] = { "off", "on", "require", NULL };
 static const struct opt opts[] = {
 	OPT(struct args, nbd, LIST, "nbd", 0, "unix:PATH|tcp:ADDR:PORT",
 	    "serve NBD there; may be repeated"),
+	OPT(struct args, vhost_user, LIST, "vhost-user", 0, "PATH",
+	    "serve vhost-user-blk at this socket: one for each FILE, in order"),
+	OPT(struct args, queues, U64, "queues", 0, "N", "virtqueues offered to a front end (16)",
+	    .min = 1, .max = VU_QUEUES_MAX),
 	OPT(struct args, format, STR, "format", 'f', "FORMAT", "of all files; do not probe"),
 	OPT(struct args, readonly, FLAG, "readonly", 'r', NULL, "refuse writes"),
 	OPT(struct args, shared, FLAG, "force-share", 'U', NULL,
@@ -74,6 +82,8 @@ struct server {
 	size_t n_x;
 	struct tls_server *tls;
 	struct nbd_server *nbd;
+	struct vu_dev **vu; /* as many as n_vu; parallel to x */
+	size_t n_vu;
 	bool stopping;
 };
 
@@ -190,6 +200,30 @@ static int start_nbd(struct server *s, struct err **e)
 	return r;
 }
 
+static int start_vhost_user(struct server *s, struct err **e)
+{
+	const opt_list *paths = &s->a.vhost_user;
+	int r = 0;
+
+	if (paths->n == 0)
+		return 0;
+	if (paths->n != s->n_x)
+		return err_set(e, EINVAL, "usage", "%zu files, but %zu sockets by --vhost-user",
+			       s->n_x, paths->n);
+	s->vu = calloc(s->n_x, sizeof(struct vu_dev *));
+	if (!s->vu)
+		return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
+	for (size_t i = 0; i < paths->n && r == 0; i++) {
+		r = vu_blk_new(&s->threads, s->x[i], paths->v[i],
+			       (unsigned int)s->a.queues ?: DEFAULT_QUEUES, &s->vu[i], e);
+		if (r == 0) {
+			s->n_vu++;
+			printf("vhost-user-blk:%s\n", paths->v[i]);
+		}
+	}
+	return r;
+}
+
 static void all_gone(void *arg)
 {
 	struct server *s = arg;
@@ -233,7 +267,9 @@ static int start(struct server *s, char **operands, int n, struct err **e)
 	}
 	r = export_threads_start(&s->threads,
 				 (unsigned int)(s->a.threads ?: (uint64_t)CLAMP(cpus, 1L, 4L)), e);
-	return r < 0 ? r : start_nbd(s, e);
+	if (r == 0 && s->a.nbd.n > 0)
+		r = start_nbd(s, e);
+	return r < 0 ? r : start_vhost_user(s, e);
 }
 
 static int run(int argc, char **argv, struct err **e)
@@ -241,8 +277,9 @@ static int run(int argc, char **argv, struct err **e)
 	struct server s = { .a = { .tls = -1 } };
 	int r = cli_operands(opts, &s.a, argc, argv, 1, 1000, e), n = r, k;
 
-	if (r >= 0 && s.a.nbd.n == 0)
-		r = err_set(e, EINVAL, "usage", "where to? --nbd unix:PATH or tcp:ADDRESS");
+	if (r >= 0 && s.a.nbd.n == 0 && s.a.vhost_user.n == 0)
+		r = err_set(e, EINVAL, "usage",
+			    "where to? --nbd unix:PATH, --nbd tcp:ADDRESS or --vhost-user PATH");
 	if (r >= 0) {
 		log_setup("strata-disk", 2, LOG_TEXT);
 		signal(SIGPIPE, SIG_IGN);
@@ -252,6 +289,9 @@ static int run(int argc, char **argv, struct err **e)
 		fflush(stdout);
 		r = loop_run(s.loop);
 	}
+	for (size_t i = 0; i < s.n_vu; i++)
+		vu_blk_free(s.vu[i]);
+	free(s.vu);
 	nbd_server_free(s.nbd);
 	for (size_t i = 0; i < s.n_x; i++) {
 		k = export_free(s.x[i], &s.threads);
@@ -266,5 +306,6 @@ static int run(int argc, char **argv, struct err **e)
 	return r;
 }
 
-const struct command cmd_serve = { "serve", "FILE... --nbd unix:PATH|tcp:ADDR [--readonly] ...",
-				   "serve images over NBD", run };
+const struct command cmd_serve = { "serve",
+				   "FILE... --nbd unix:PATH|tcp:ADDR | --vhost-user PATH ...",
+				   "serve images over NBD and vhost-user-blk", run };
