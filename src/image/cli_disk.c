@@ -105,6 +105,31 @@ static int cmd_ova(struct image_store *s, const void *opts, char **args, int n, 
 	return r;
 }
 
+struct ova_opts {
+	char *name;
+	uint64_t cpus, memory, nics;
+};
+static const struct opt ova_opts[] = {
+	OPT(struct ova_opts, name, STR, "name", 0, "NAME", "of the machine"),
+	OPT(struct ova_opts, cpus, U64, "cpus", 0, "N", "usually 1", .min = 1, .max = 4096),
+	OPT(struct ova_opts, memory, SIZE, "memory", 0, "SIZE", "usually 1G", .min = 1 << 20),
+	OPT(struct ova_opts, nics, U64, "nics", 0, "N", "network cards; usually none", .max = 32),
+	OPT_END
+};
+
+static int cmd_ova_export(struct image_store *s, const void *opts, char **args, int n,
+			  struct err **e)
+{
+	const struct ova_opts *o = opts;
+	struct ova_machine m = { .name = o->name ? o->name : "machine",
+				 .cpus = o->cpus,
+				 .memory = o->memory,
+				 .nics = (unsigned int)o->nics,
+				 .disks = (const char *const *)args + 1 };
+
+	return foreign_export_ova(&m, args[0], &cli_op, e);
+}
+
 struct seed_opts {
 	char *id, *hostname, *user_data, *network, *password;
 	opt_list keys;
@@ -158,6 +183,8 @@ const struct cli_cmd cli_disk_cmds[] = {
 	  sizeof(struct convert_opts), 2, 2, true, cmd_convert },
 	{ "ova", "FILE DIR", "import a machine: its disks as qcow2, its sizes as JSON",
 	  convert_opts, sizeof(struct convert_opts), 2, 2, true, cmd_ova },
+	{ "ova-export", "FILE DISK...", "a machine as OVA file", ova_opts, sizeof(struct ova_opts),
+	  2, 1 + OVF_DISKS_MAX, true, cmd_ova_export },
 	{ "seed", "FILE", "cloud-init NoCloud seed as ISO image", seed_opts,
 	  sizeof(struct seed_opts), 1, 1, true, cmd_seed },
 	{ NULL },

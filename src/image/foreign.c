@@ -180,6 +180,19 @@ static int publish(const char *part, const char *to, struct err **e)
 int foreign_convert(const char *from, const char *from_format, const char *to,
 		    const char *to_format, struct image_op *op, struct err **e)
 {
+	const char *format = to_format ? to_format : "qcow2";
+	const char *options =
+		streq(format, "vpc") ? "force_size=on"
+				     : /* exactly the size, not what heads and sectors make of it */
+			NULL;
+
+	return foreign_convert_as(from, from_format, to, format, options, op, e);
+}
+
+int foreign_convert_as(const char *from, const char *from_format, const char *to,
+		       const char *to_format, const char *options, struct image_op *op,
+		       struct err **e)
+{
 	_cleanup_(closep) int fd = open(from, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	char real_from[PATH_MAX], real_to[PATH_MAX], part[PATH_MAX + 32];
 	const char *format = "raw";
@@ -187,8 +200,6 @@ int foreign_convert(const char *from, const char *from_format, const char *to,
 	size_t n = 0;
 	int r = 0;
 
-	if (!to_format)
-		to_format = "qcow2";
 	if (fd < 0 || !realpath(from, real_from))
 		return err_sys(e, errno, "open '%s'", from);
 	if (!known(to_format) || (from_format && !known(from_format)))
@@ -208,9 +219,9 @@ int foreign_convert(const char *from, const char *from_format, const char *to,
 	argv[n++] = format;
 	argv[n++] = "-O";
 	argv[n++] = to_format;
-	if (streq(to_format, "vpc")) { /* exactly the size, not what heads and sectors make of it */
+	if (options) {
 		argv[n++] = "-o";
-		argv[n++] = "force_size=on";
+		argv[n++] = options;
 	}
 	argv[n++] = "--";
 	argv[n++] = real_from;

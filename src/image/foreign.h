@@ -16,8 +16,22 @@ int foreign_probe(int fd, const char **format, struct err **e);
  * and never looked at.  to_format: one of the above; NULL: qcow2. */
 int foreign_convert(const char *from, const char *from_format, const char *to,
 		    const char *to_format, struct image_op *op, struct err **e);
+/* The same with options of qemu-img's for the target ("subformat=streamOptimized"); to_format is not NULL. */
+int foreign_convert_as(const char *from, const char *from_format, const char *to,
+		       const char *to_format, const char *options, struct image_op *op,
+		       struct err **e);
 /* Disks of an OVA (or of the folder of an .ovf) become <dir>/disk<n>.qcow2; *ret says what the machine was. */
 int foreign_import_ova(const char *path, const char *dir, struct ovf *ret, struct image_op *op,
+		       struct err **e);
+/* The way back: a machine as an OVA (OVF 1.1 descriptor, SHA-256 manifest, stream-optimised vmdk), which VirtualBox,
+ * VMware and the importer above read.  path: made, must not exist. */
+struct ova_machine {
+	const char *name;
+	uint64_t cpus, memory; /* 0: 1, 1 GiB; memory in bytes */
+	unsigned int nics;
+	const char *const *disks; /* paths, in any known format; at most OVF_DISKS_MAX */
+};
+int foreign_export_ova(const struct ova_machine *m, const char *path, struct image_op *op,
 		       struct err **e);
 
 #endif

@@ -65,6 +65,36 @@ tar -cf out.ova --transform 's,vm.ovf,../x.ovf,' -P vm.ovf
 t_fails "names out of the archive are refused" $S ova out.ova evil
 t_eq "nothing is left" "$(ls -A evil)" ''
 
+# OVA, the other way
+t "export an OVA" $S ova-export machine.ova ref.raw theirs.qcow2 --name 'web & "more" <1>' --cpus 3 --memory 768M --nics 2
+t_fails "what exists is not overwritten" $S ova-export machine.ova ref.raw
+t_fails "a backing file is refused here too" $S ova-export no.ova back.qcow2
+t "nothing is left of it" test ! -e no.ova
+mkdir ova && tar -C ova -xf machine.ova
+t_eq "the descriptor comes first, then the manifest" "$(tar tf machine.ova | tr '\n' ' ')" "machine.ovf machine.mf machine-disk0.vmdk machine-disk1.vmdk "
+t "the manifest's digests are right" sh -c "cd ova && sed 's/SHA256(\(.*\))= \(.*\)/\2  \1/' machine.mf | sha256sum -c --strict"
+t_eq "and cover all" "$(wc -l <ova/machine.mf)" 3
+for i in 0 1; do
+	t "disk $i is stream-optimised" sh -c "qemu-img info ova/machine-disk$i.vmdk | grep -q streamOptimized"
+	t "with the same content" qemu-img compare -q -f vmdk -F raw ova/machine-disk$i.vmdk ref.raw
+done
+t_eq "python reads the descriptor" "$(python3 - ova/machine.ovf <<'X'
+import sys, xml.etree.ElementTree as E
+o, r = "{http://schemas.dmtf.org/ovf/envelope/1}", "{http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData}"
+t = E.parse(sys.argv[1]).getroot()
+ids = {f.get(o + "id") for f in t.iter(o + "File")}
+disks = {d.get(o + "diskId"): d for d in t.iter(o + "Disk")}
+items = [(i.findtext(r + "ResourceType"), i.findtext(r + "VirtualQuantity"), i.findtext(r + "HostResource"), i.findtext(r + "Parent"),
+	i.findtext(r + "InstanceID")) for i in t.iter(o + "Item")]
+print(t.find(o + "VirtualSystem").get(o + "id"), [i[1] for i in items if i[0] in "34"], sum(i[0] == "10" for i in items),
+	all(d.get(o + "fileRef") in ids and d.get(o + "capacity") == str(24 << 20) for d in disks.values()),
+	sorted(i[2] for i in items if i[0] == "17") == ["ovf:/disk/" + d for d in sorted(disks)],
+	all(i[3] in {x[4] for x in items} for i in items if i[0] == "17"), len({x[4] for x in items}) == len(items))
+X
+)" 'web & "more" <1> ['"'3', '768'"'] 2 True True True True'
+t_eq "it comes back" "$($S ova machine.ova again)" '{"name":"web & \"more\" <1>","cpus":3,"memory":805306368,"nics":2,"disks":2}'
+t "with its disks" qemu-img compare -q -f qcow2 -F raw again/disk1.qcow2 ref.raw
+
 # cloud-init
 printf '#cloud-config\npackages: [jq]\nruncmd:\n  - [touch, /x]\n' >user-data
 printf 'version: 2\nethernets:\n  eth0: {dhcp4: true}\n' >network-config
