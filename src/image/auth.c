@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include "base/atomicfile.h"
 #include "base/str.h"
 #include "ext/json.h"
+#include "image/fsutil.h"
 
 void credentials_done(struct credentials *c)
 {
@@ -81,6 +83,67 @@ static int read_entry(const struct json *entry, struct credentials *c)
 	return c->user && c->password ? 0 : -ENOMEM;
 }
 
+static int feed(const char *text)
+{
+	int fd = memfd_create("ask", MFD_CLOEXEC);
+
+	if (fd >= 0 && (write_all(fd, text, strlen(text)) < 0 || lseek(fd, 0, SEEK_SET) < 0))
+		fd = safe_close(fd);
+	return fd;
+}
+
+/* docker-credential-NAME: "get", the server on stdin, JSON on stdout; the user "<token>" means an identity token.
+ * Protocol: github.com/docker/docker-credential-helpers.  1: it has some; 0: none for this server. */
+static int ask_helper(const char *helper, const char *domain, struct credentials *c, struct err **e)
+{
+	char program[128];
+	const char *const argv[] = { program, "get", NULL };
+	_cleanup_(closep) int in = -1, out = memfd_create("credentials", MFD_CLOEXEC);
+	_cleanup_(json_freep) struct json *v = NULL;
+	_cleanup_(err_freep) struct err *why = NULL;
+	_cleanup_(buf_done) struct buf text = { 0 };
+	const char *user, *secret;
+	int r;
+
+	if (strlen(helper) > 64 || !*helper || *helper == '-' ||
+	    strspn(helper, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
+		    strlen(helper))
+		return err_set(e, EINVAL, "registry.credentials", "'%s' names no credential helper",
+			       helper);
+	snprintf(program, sizeof(program), "docker-credential-%s", helper);
+	/* docker's own hub is known to helpers by the address of its first version */
+	in = feed(streq(domain, "docker.io") ? "https://index.docker.io/v1/" : domain);
+	if (in < 0 || out < 0)
+		return err_sys(e, errno, "ask '%s'", program);
+	r = run_program_in(argv, NULL, in, out, NULL, &why);
+	if (lseek(out, 0, SEEK_SET) < 0 || fd_read_all(out, MIB, &text, NULL) < 0)
+		return err_sys(e, EIO, "ask '%s'", program);
+	if (r < 0 && strstr(buf_str(&text), "credentials not found"))
+		return 0;
+	if (r < 0) { /* it says why on stdout */
+		text.s[strcspn(text.s ? text.s : "", "\n")] = '\0';
+		return err_set(e, EACCES, "registry.credentials", "'%s' gives no credentials: %s",
+			       program, text.len ? text.s : err_msg(why));
+	}
+	r = json_parse(buf_str(&text), text.len, NULL, &v, &why);
+	if (text.s)
+		mem_wipe(text.s, text.len);
+	user = json_str(json_get(v, "Username"));
+	secret = json_str(json_get(v, "Secret"));
+	if (r < 0 || !user || !secret)
+		return err_set(e, EBADMSG, "registry.credentials",
+			       "what '%s' says cannot be understood", program);
+	if (streq(user, "<token>")) {
+		c->identity_token = strdup(secret);
+	} else {
+		c->user = strdup(user);
+		c->password = strdup(secret);
+	}
+	if (!c->identity_token && (!c->user || !c->password))
+		return err_sys(e, ENOMEM, "credentials");
+	return 1;
+}
+
 static int read_file(const char *file, const char *domain, struct credentials *c, struct err **e)
 {
 	_cleanup_(json_freep) struct json *v = NULL;
@@ -89,6 +152,12 @@ static int read_file(const char *file, const char *domain, struct credentials *c
 
 	if (r < 0)
 		return r;
+	helper = json_str(json_walk(v, "credHelpers", domain, (char *)NULL));
+	if (!helper)
+		helper = json_str(json_get(v, "credsStore"));
+	r = helper ? ask_helper(helper, domain, c, e) : 0;
+	if (r != 0)
+		return r < 0 ? err_wrap(e, r, "'%s'", file) : 0;
 	for (struct json_iter it = json_iter(json_get(v, "auths")); json_next(&it);) {
 		if (!key_matches(it.key, domain))
 			continue;
@@ -97,11 +166,6 @@ static int read_file(const char *file, const char *domain, struct credentials *c
 			return err_set(e, -r, "registry.credentials",
 				       "'%s': the entry for '%s' cannot be read", file, it.key);
 	}
-	helper = json_str(json_walk(v, "credHelpers", domain, (char *)NULL));
-	if (!helper)
-		helper = json_str(json_get(v, "credsStore"));
-	if (helper)
-		snprintf(c->helper, sizeof(c->helper), "%s", helper);
 	return 0;
 }
 

@@ -8,9 +8,9 @@
 struct credentials {	       /* wiped by credentials_done() */
 	char *user, *password; /* NULL: none */
 	char *identity_token;  /* an OAuth2 refresh token instead */
-	char helper[64]; /* the file names a helper program for this registry; it is not run */
 };
-/* file NULL: the usual places.  No entry: 0 and empty credentials.  -EINVAL: the file is damaged. */
+/* file NULL: the usual places.  A credential helper that the file names is asked (blocking).  No entry: 0 and empty
+ * credentials.  -EINVAL: the file is damaged; -ENOENT: the helper is not installed; -EACCES: it refuses. */
 int credentials_find(const char *file, const char *domain, struct credentials *ret, struct err **e);
 void credentials_done(struct credentials *c);
 

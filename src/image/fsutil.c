@@ -254,6 +254,12 @@ static void text_tail(struct buf *b, size_t max)
 int run_program(const char *const *argv, const char *dir, int out_fd, atomic_bool *cancel,
 		struct err **e)
 {
+	return run_program_in(argv, dir, -1, out_fd, cancel, e);
+}
+
+int run_program_in(const char *const *argv, const char *dir, int in_fd, int out_fd,
+		   atomic_bool *cancel, struct err **e)
+{
 	_cleanup_(closep) int rd = -1, wr = -1;
 	_cleanup_(buf_done) struct buf text = { 0 };
 	posix_spawn_file_actions_t fa;
@@ -271,7 +277,10 @@ int run_program(const char *const *argv, const char *dir, int out_fd, atomic_boo
 	wr = p[1];
 	posix_spawn_file_actions_init(&fa);
 	posix_spawnattr_init(&at);
-	posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
+	if (in_fd >= 0)
+		posix_spawn_file_actions_adddup2(&fa, in_fd, 0);
+	else
+		posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&fa, out_fd >= 0 ? out_fd : wr, 1);
 	posix_spawn_file_actions_adddup2(&fa, wr, 2);
 	if (dir)

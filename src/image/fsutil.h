@@ -33,6 +33,9 @@ int fd_copy_to(int from, int to, uint64_t at, struct err **e);
  * cancel may be NULL; when it becomes true the program is killed.  -ENOENT with a hint when it is missing. */
 int run_program(const char *const *argv, const char *dir, int out_fd, atomic_bool *cancel,
 		struct err **e);
+/* The same with in_fd as stdin. */
+int run_program_in(const char *const *argv, const char *dir, int in_fd, int out_fd,
+		   atomic_bool *cancel, struct err **e);
 /* True when PATH has it. */
 bool program_exists(const char *name);
 

@@ -136,30 +136,70 @@ static int push_blob(struct session *ses, struct image_store *s, const struct im
 	return err_wrap(e, r, "blob %.19s", d->digest.s);
 }
 
-static int push_manifest(struct session *ses, struct image_store *s, const struct image_desc *d,
-			 struct err **e)
+/* An index or a manifest: first what it names, then itself; top: under the tag. */
+static int push_doc(struct session *ses, struct image_store *s, const struct image_desc *d,
+		    bool top, int depth, struct push_result *res, struct err **e)
 {
-	_cleanup_(http_request_done) struct http_request r = {
+	_cleanup_(http_request_done) struct http_request q = {
 		.method = "PUT", .body_fd = -1, .has_body = true, .collect = MIB
 	};
+	_cleanup_(doc_done) struct image_doc doc = { 0 };
 	_cleanup_(buf_done) struct buf text = { 0 };
 	char url[1024], type[192];
 	const char *const headers[] = { type, NULL };
-	int k = blob_read(s, &d->digest, MANIFEST_MAX, &text, e);
+	int r = blob_read(s, &d->digest, MANIFEST_MAX, &text, e);
 
-	if (k < 0)
-		return k;
-	snprintf(type, sizeof(type), "Content-Type: %s",
-		 d->media_type[0] ? d->media_type : MT_OCI_MANIFEST);
+	if (r == 0)
+		r = doc_parse(buf_str(&text), text.len, d->media_type[0] ? d->media_type : NULL,
+			      &doc, e);
+	if (r == 0 && depth > 4)
+		r = err_set(e, ELOOP, "image.document", "an index within an index, too deep");
+	for (size_t i = 0; r == 0 && i < doc.list.n; i++) {
+		const struct image_desc *c = &doc.list.v[i];
+
+		r = doc.kind == DOC_INDEX ? push_doc(ses, s, c, false, depth + 1, res, e)
+					  : push_blob(ses, s, c, res, e);
+	}
+	if (r == 0 && doc.kind == DOC_MANIFEST)
+		r = push_blob(ses, s, &doc.config, res, e);
+	if (r < 0)
+		return r;
+	snprintf(type, sizeof(type), "Content-Type: %s", doc.media_type);
 	snprintf(url, sizeof(url), "/v2/%s/manifests/%s", ses->ref.path,
-		 ses->ref.tag[0] ? ses->ref.tag : d->digest.s);
-	r.url = url;
-	r.body = text.s;
-	r.body_len = text.len;
-	k = session_call(ses, &r, headers, e);
-	if (k == 0 && r.status != 201 && r.status != 200)
-		k = session_status_error(ses, &r, "manifest", e);
-	return k;
+		 top && ses->ref.tag[0] ? ses->ref.tag : d->digest.s);
+	q.url = url;
+	q.body = text.s;
+	q.body_len = text.len;
+	r = session_call(ses, &q, headers, e);
+	if (r == 0 && q.status != 201 && q.status != 200)
+		r = session_status_error(ses, &q, "manifest", e);
+	return r;
+}
+
+/* All that an index names must be here: a registry refuses an index of which it lacks parts. */
+static int check_whole(struct image_store *s, const struct image_desc *d, struct err **e)
+{
+	_cleanup_(doc_done) struct image_doc doc = { 0 };
+	_cleanup_(buf_done) struct buf text = { 0 };
+	const struct image_desc *c;
+	int r;
+
+	if (!media_type_is_index(d->media_type))
+		return 0;
+	r = blob_read(s, &d->digest, MANIFEST_MAX, &text, e);
+	if (r == 0)
+		r = doc_parse(buf_str(&text), text.len, d->media_type, &doc, e);
+	if (r < 0)
+		return r;
+	vec_for_each(c, &doc.list) {
+		if (!blob_exists(s, &c->digest, UINT64_MAX))
+			return err_set(
+				e, ENOENT, "image.incomplete",
+				"the store has not all that this index names (%s/%s is missing): push one "
+				"platform of it",
+				c->platform.os[0] ? c->platform.os : "an image", c->platform.arch);
+	}
+	return 0;
 }
 
 int registry_push(struct image_store *s, const char *name, const struct image_ref *ref,
@@ -174,19 +214,19 @@ int registry_push(struct image_store *s, const char *name, const struct image_re
 	char text[REF_MAX];
 	int r = lock < 0 ? lock : index_find(s, name, &d, e);
 
-	if (r == 0)
-		r = parts_read(s, &d, o ? o->platform : NULL, &p, e);
+	if (r == 0 && o && o->platform) {
+		r = parts_read(s, &d, o->platform, &p, e);
+		d = p.desc;
+	} else if (r == 0) {
+		r = check_whole(s, &d, e);
+	}
 	if (r == 0)
 		r = session_open(&ses, ref, ref->domain, o, op, e);
-	for (size_t i = 0; r == 0 && i < p.manifest.list.n; i++)
-		r = push_blob(&ses, s, &p.manifest.list.v[i], &res, e);
 	if (r == 0)
-		r = push_blob(&ses, s, &p.manifest.config, &res, e);
-	if (r == 0)
-		r = push_manifest(&ses, s, &p.desc, e);
+		r = push_doc(&ses, s, &d, true, 0, &res, e);
 	if (r < 0)
 		return err_wrap(e, r, "push '%s'", ref_format(ref, text));
-	res.digest = p.desc.digest;
+	res.digest = d.digest;
 	*ret = res;
 	return 0;
 }

@@ -38,7 +38,7 @@ struct push_result {
 	struct digest digest;
 	unsigned int uploaded, mounted, present; /* blobs */
 };
-/* name: the image in the store; ref: where to. */
+/* name: the image in the store; ref: where to.  An index goes with all its platforms, unless o->platform chooses one. */
 int registry_push(struct image_store *s, const char *name, const struct image_ref *ref,
 		  const struct registry_options *o, struct image_op *op, struct push_result *ret,
 		  struct err **e);

@@ -110,12 +110,6 @@ int session_status_error(const struct session *s, const struct http_request *r, 
 	if (r->status == 404)
 		return err_set(e, ENOENT, "registry.not_found", "%s: '%s' has none (%s)", what,
 			       s->ref.domain, said ? said : "404");
-	if (num == EACCES && s->creds.helper[0] && !s->creds.user)
-		return err_set(
-			e, EACCES, "registry.denied",
-			"%s: access denied; the credentials are with the helper '%s', which is not asked: log in "
-			"without it",
-			what, s->creds.helper);
 	if (num == EACCES)
 		return err_set(e, EACCES, "registry.denied",
 			       "%s: access denied (%s); 'docker login %s' stores credentials", what,

@@ -241,6 +241,25 @@ def main():
     r = run(fresh(), "pull", f"127.0.0.1:{plain}/a/b:multi", "--plain-http", "--platform", "linux/s390x")
     ok(r.returncode == 1 and "linux/amd64" in r.stderr, "what is not there is refused with what is", r.stderr)
 
+    # a whole index: what skopeo wrote as a layout goes to another repository with all its platforms
+    r = subprocess.run(["skopeo", "copy", "-q", "--all", "--dest-oci-accept-uncompressed-layers", "--src-tls-verify=false", f"docker://127.0.0.1:{plain}/a/b:multi", f"oci:{T}/all:multi"],
+                       capture_output=True, text=True)
+    r = run("store", "import", T + "/all", "--name", "multi:1")
+    ok(r.returncode == 0, "import an index with two platforms", r.stderr)
+    r = run("store", "push", "multi:1", f"127.0.0.1:{plain}/x/y:m", "--plain-http")
+    want = "sha256:" + hashlib.sha256(idx).hexdigest()
+    ok(r.returncode == 0 and r.stdout.strip() == want, "push the index", (r.stdout, r.stderr))
+    r = subprocess.run(["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://127.0.0.1:{plain}/x/y:m"], capture_output=True)
+    ok(r.stdout == idx, "the registry has it as it was", r.stderr)
+    for arch, d in (("amd64", digest), ("arm64", other[1])):
+        r = run(fresh(), "pull", f"127.0.0.1:{plain}/x/y:m", "--plain-http", "--platform", "linux/" + arch)
+        ok(r.stdout.strip() == d, f"{arch} can be pulled from there", r.stderr)
+    r = run("store", "push", "multi:1", f"127.0.0.1:{plain}/x/z:arm", "--plain-http", "--platform", "linux/arm64")
+    ok(r.returncode == 0 and r.stdout.strip() == other[1], "push one platform of it", r.stderr)
+    os.unlink(f"{T}/store/blobs/sha256/{other[1][7:]}")
+    r = run("store", "push", "multi:1", f"127.0.0.1:{plain}/x/w:m", "--plain-http")
+    ok(r.returncode == 1 and "linux/arm64 is missing" in r.stderr, "an index with a hole in it is refused", r.stderr)
+
     # ---- faults
     proxy = Proxy(plain)
     via = f"127.0.0.1:{proxy.server_port}/a/b:1"
@@ -324,6 +343,36 @@ def main():
     tok.token = "another"
     r = run("pulled", "push", f"{name}/a/b:1", f"{name}/g/h:1", "--plain-http")
     ok(r.returncode == 0, "push with a token", r.stderr)
+
+    # ---- credential helpers
+    os.makedirs(T + "/bin")
+    open(T + "/bin/docker-credential-test", "w").write(f"""#!/bin/sh
+read -r server
+echo "$1 $server" >>{T}/asked
+case $server in
+{name}) printf '{{"ServerURL":"%s","Username":"user","Secret":"pa:ss"}}' "$server" ;;
+locked) echo "the keyring is locked"; exit 1 ;;
+*) echo "credentials not found in native keychain"; exit 1 ;;
+esac
+""")
+    os.chmod(T + "/bin/docker-credential-test", 0o755)
+    ENV["PATH"] += ":" + T + "/bin"
+    for kind, conf in (("credsStore", {"credsStore": "test", "auths": {name: {}}}), ("credHelpers", {"credHelpers": {name: "test"}})):
+        json.dump(conf, open(T + "/docker/config.json", "w"))
+        r = run(fresh(), "pull", f"{name}/a/b:1", "--plain-http")
+        ok(r.returncode == 0, f"{kind}: the helper is asked", r.stderr)
+    ok(open(T + "/asked").read() == f"get {name}\n" * 2, "for this server", open(T + "/asked").read())
+    json.dump({"credHelpers": {name: "none"}}, open(T + "/docker/config.json", "w"))
+    r = run(fresh(), "pull", f"{name}/a/b:1", "--plain-http")
+    ok(r.returncode == 1 and "docker-credential-none" in r.stderr, "a helper that is not there is named", r.stderr)
+    json.dump({"credHelpers": {name: "../x"}}, open(T + "/docker/config.json", "w"))
+    r = run(fresh(), "pull", f"{name}/a/b:1", "--plain-http")
+    ok(r.returncode == 1 and "names no credential helper" in r.stderr, "a helper elsewhere is refused", r.stderr)
+    sed = open(T + "/bin/docker-credential-test").read().replace("locked)", name + "x|*)").replace(name + ")", "other)")
+    open(T + "/bin/docker-credential-test", "w").write(sed)
+    json.dump({"credsStore": "test"}, open(T + "/docker/config.json", "w"))
+    r = run(fresh(), "pull", f"{name}/a/b:1", "--plain-http")
+    ok(r.returncode == 1 and "the keyring is locked" in r.stderr, "a helper that refuses is quoted", r.stderr)
 
     # ---- TLS and a password
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", T + "/key.pem", "-out", T + "/cert.pem", "-days", "2",
