@@ -11,7 +11,8 @@ struct command {
 		   struct err **e); /* argv[0]: the command; exit status or -errno */
 };
 extern const struct command cmd_create, cmd_info, cmd_check, cmd_map, cmd_compare, cmd_convert,
-	cmd_resize, cmd_rebase, cmd_commit, cmd_measure, cmd_bench, cmd_snapshot, cmd_serve;
+	cmd_resize, cmd_rebase, cmd_commit, cmd_measure, cmd_bench, cmd_snapshot, cmd_serve, cmd_volume,
+	cmd_clone, cmd_stream;
 
 enum { OUT_TABLE, OUT_JSON };
 extern const char *const out_choices[];	      /* for OPT_K_ENUM */
@@ -29,5 +30,10 @@ void cli_params_free(const char **v);
 void cli_progress(void *arg, uint64_t done, uint64_t total); /* arg: what is being done */
 /* The format that a file name suggests, or NULL. */
 const char *cli_format_of_name(const char *path);
+
+/* A job (NULL: nothing) to its end with a bar; an interrupt cancels it.  rate: bytes/s, 0: no limit. */
+int cli_job(struct job *j, uint64_t rate, struct err **e);
+int cli_volume_info(const char *dir, int out, struct err **e);
+int cli_volume_points(const char *dir, int out, struct err **e);
 
 #endif

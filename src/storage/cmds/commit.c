@@ -44,6 +44,16 @@ static int run(int argc, char **argv, struct err **e)
 
 	if (r < 0)
 		goto out;
+	if (volume_is(argv[1])) {
+		struct volume *v = NULL;
+		struct job *j = NULL;
+
+		r = volume_open(argv[1], &v, e);
+		r = r < 0 ? r : volume_compact(v, &j, e);
+		r = r < 0 ? r : cli_job(j, 0, e);
+		volume_close(v);
+		goto out;
+	}
 	cfg.path = argv[1];
 	cfg.format = a.format;
 	r = buf ? disk_open(&cfg, &d, e) : -ENOMEM;
@@ -93,5 +103,5 @@ out:
 	return r < 0 ? r : k < 0 ? err_sys(e, -k, "close") : 0;
 }
 
-const struct command cmd_commit = { "commit", "[-d] [-f FORMAT] FILE",
-				    "write changes into the backing file", run };
+const struct command cmd_commit = { "commit", "[-d] [-f FORMAT] FILE | VOLUME",
+				    "write changes into the backing file; merge a volume's spare files", run };

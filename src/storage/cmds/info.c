@@ -82,6 +82,10 @@ static int run(int argc, char **argv, struct err **e)
 	cfg.path = argv[1];
 	cfg.format = a.format;
 	s.out = a.out;
+	if (r >= 0 && volume_is(argv[1])) {
+		r = cli_volume_info(argv[1], a.out, e);
+		goto out;
+	}
 	if (r >= 0)
 		r = disk_open(&cfg, &d, e);
 	if (r < 0)
@@ -113,5 +117,6 @@ out:
 	return r < 0 ? r : 0;
 }
 
-const struct command cmd_info = { "info", "[-f FORMAT] [-o json] FILE", "show what an image is",
+const struct command cmd_info = { "info", "[-f FORMAT] [-o json] FILE|VOLUME",
+				  "show what an image or volume is",
 				  run };

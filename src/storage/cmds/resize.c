@@ -36,6 +36,16 @@ static int run(int argc, char **argv, struct err **e)
 		r = err_set(e, EINVAL, "usage", "'%s' is not a size", text);
 		goto out;
 	}
+	if (volume_is(argv[1])) {
+		struct volume *v = NULL;
+
+		r = text[0] == '+' || minus ? err_set(e, EINVAL, "usage",
+						      "the new size of a volume is given as such")
+					    : volume_open(argv[1], &v, e);
+		r = r < 0 ? r : volume_resize(v, size, e);
+		volume_close(v);
+		goto out;
+	}
 	r = cli_open(argv[1], a.format, false, false, &d, e);
 	if (r < 0)
 		goto out;

@@ -5,12 +5,16 @@
 
 struct args {
 	char *format;
-	int out;
+	int out, kind;
+	uint64_t rate;
 };
 
 static const struct opt opts[] = {
 	OPT(struct args, format, STR, "format", 'f', "FORMAT", "do not probe"),
 	OPT(struct args, out, ENUM, "output", 'o', "FORM", "table or json", .choices = out_choices),
+	OPT(struct args, kind, ENUM, "kind", 'k', "KIND",
+	    "of a volume: row (default), cow, full or reflink", .choices = volume_kinds),
+	OPT(struct args, rate, SIZE, "rate", 0, "SIZE", "of a volume's jobs: bytes a second at most"),
 	OPT_END,
 };
 
@@ -48,6 +52,26 @@ static int list(struct disk *d, int out, struct err **e)
 	return 0;
 }
 
+static int of_volume(const struct args *a, const char *verb, char **argv, struct err **e)
+{
+	_cleanup_(volume_closep) struct volume *v = NULL;
+	struct job *j = NULL;
+	int r;
+
+	if (streq(verb, "ls"))
+		return cli_volume_points(argv[2], a->out, e);
+	r = volume_open(argv[2], &v, e);
+	if (r < 0)
+		return r;
+	if (streq(verb, "create"))
+		r = volume_snapshot(v, argv[3], (enum volume_kind)a->kind, NULL, &j, e);
+	else if (streq(verb, "apply"))
+		r = volume_restore(v, argv[3], &j, e);
+	else
+		r = volume_delete(v, argv[3], &j, e);
+	return r < 0 ? r : cli_job(j, a->rate, e);
+}
+
 static int run(int argc, char **argv, struct err **e)
 {
 	struct args a = { 0 };
@@ -62,6 +86,10 @@ static int run(int argc, char **argv, struct err **e)
 	r = cli_operands(opts, &a, argc - 1, argv + 1, ls ? 1 : 2, ls ? 1 : 2, e);
 	if (r < 0)
 		goto out;
+	if (volume_is(argv[2])) {
+		r = of_volume(&a, verb, argv, e);
+		goto out;
+	}
 	cfg.path = argv[2];
 	cfg.format = a.format;
 	cfg.readonly = cfg.no_lock = ls;
@@ -79,6 +107,7 @@ out:
 }
 
 const struct command cmd_snapshot = {
-	"snapshot", "create FILE NAME | ls [-o json] FILE | apply FILE NAME | rm FILE NAME",
-	"internal snapshots", run
+	"snapshot",
+	"create [--kind row|cow|full|reflink] FILE|VOLUME NAME | ls [-o json] F | apply F NAME | rm F NAME",
+	"snapshots of a volume, internal ones of a qcow2", run
 };
