@@ -4,9 +4,9 @@
 #include "storage/cli.h"
 
 static const struct command *const commands[] = {
-	&cmd_create,  &cmd_info,     &cmd_check,  &cmd_map,    &cmd_compare,
-	&cmd_convert, &cmd_resize,   &cmd_rebase, &cmd_commit, &cmd_measure,
-	&cmd_bench,   &cmd_snapshot, &cmd_serve,  &cmd_volume, &cmd_clone, &cmd_stream,
+	&cmd_create, &cmd_info,	  &cmd_check,  &cmd_map,     &cmd_compare, &cmd_convert,
+	&cmd_resize, &cmd_rebase, &cmd_commit, &cmd_measure, &cmd_bench,   &cmd_snapshot,
+	&cmd_serve,  &cmd_volume, &cmd_clone,  &cmd_stream,
 };
 
 static int usage(FILE *to)

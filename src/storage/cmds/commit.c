@@ -103,5 +103,7 @@ out:
 	return r < 0 ? r : k < 0 ? err_sys(e, -k, "close") : 0;
 }
 
-const struct command cmd_commit = { "commit", "[-d] [-f FORMAT] FILE | VOLUME",
-				    "write changes into the backing file; merge a volume's spare files", run };
+const struct command cmd_commit = {
+	"commit", "[-d] [-f FORMAT] FILE | VOLUME",
+	"write changes into the backing file; merge a volume's spare files", run
+};

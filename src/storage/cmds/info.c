@@ -118,5 +118,4 @@ out:
 }
 
 const struct command cmd_info = { "info", "[-f FORMAT] [-o json] FILE|VOLUME",
-				  "show what an image or volume is",
-				  run };
+				  "show what an image or volume is", run };

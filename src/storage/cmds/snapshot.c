@@ -14,7 +14,8 @@ static const struct opt opts[] = {
 	OPT(struct args, out, ENUM, "output", 'o', "FORM", "table or json", .choices = out_choices),
 	OPT(struct args, kind, ENUM, "kind", 'k', "KIND",
 	    "of a volume: row (default), cow, full or reflink", .choices = volume_kinds),
-	OPT(struct args, rate, SIZE, "rate", 0, "SIZE", "of a volume's jobs: bytes a second at most"),
+	OPT(struct args, rate, SIZE, "rate", 0, "SIZE",
+	    "of a volume's jobs: bytes a second at most"),
 	OPT_END,
 };
 

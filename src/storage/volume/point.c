@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "base/str.h"
 #include "storage/filters/cbw.h"
+#include "storage/disk_ops.h"
 #include "storage/live.h"
 #include "storage/volume/volume_int.h"
 
@@ -93,11 +94,25 @@ static int take_row(struct volume *v, const char *name, char *id, struct err **e
 	return r;
 }
 
+static int nothing(void *arg, struct err **e)
+{
+	return 0;
+}
+
 static int cow_live(struct volume *v, unsigned int n, struct err **e)
 {
 	_cleanup_(freep) char *path = volume_path(v, n);
 
-	return path ? cbw_start(v->disk, path, e) : -ENOMEM;
+	int r = path ? 0 : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	/* the point is of this moment, after a crash too: what was written before must not be lost later */
+	disk_quiesce(v->disk);
+	r = live_frozen(v->disk, nothing, NULL, e);
+	r = r ?: cbw_start(v->disk, path, e);
+	disk_resume(v->disk);
+	return r;
 }
 
 static int take_cow(struct volume *v, const char *name, enum volume_kind kind, char *id,
