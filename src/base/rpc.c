@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include "base/str.h"
 
 #define QUEUE_MAX (16U << 20)
 
@@ -68,12 +69,33 @@ int rpc_connect(const char *path, struct err **e)
 	return TAKE_FD(fd);
 }
 
+/* A listening socket that whoever started this program left open for it. */
+static int inherited(const char *number, struct err **e)
+{
+	int fd, on = 0;
+	socklen_t len = sizeof(on);
+	uint64_t n;
+
+	if (parse_u64(number, INT_MAX, &n) < 0)
+		return err_set(e, EINVAL, "rpc.fd", "'fd:%s' does not name a descriptor", number);
+	fd = (int)n;
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) < 0 || !on)
+		return err_set(e, EINVAL, "rpc.fd", "descriptor %d is not a listening socket", fd);
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		return err_sys(e, errno, "set up descriptor %d", fd);
+	return fd;
+}
+
 int rpc_listen(const char *path, mode_t mode, struct err **e)
 {
 	_cleanup_(closep) int fd = -1, dirfd = -1, probe = -1;
 	struct sockaddr_un sa;
-	int r = address(path, &sa, &dirfd, e);
 	mode_t old;
+	int r;
+
+	if (str_starts(path, "fd:"))
+		return inherited(path + 3, e);
+	r = address(path, &sa, &dirfd, e);
 
 	if (r < 0)
 		return r;

@@ -28,7 +28,7 @@ void rpc_frame_done(struct rpc_frame *f);
 /* -- sockets -- */
 
 /* Listening socket (CLOEXEC, non-blocking) at path; a stale socket file is replaced, one that answers is not
- * (-EADDRINUSE).  mode: of the file. Paths too long for sockaddr_un are reached through /proc/self/fd. */
+ * (-EADDRINUSE).  mode: of the file.  "fd:N": a listening socket that this program was started with.  Paths too long for sockaddr_un are reached through /proc/self/fd. */
 int rpc_listen(const char *path, mode_t mode, struct err **e);
 /* Blocking socket connected to path. */
 int rpc_connect(const char *path, struct err **e);

@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include "base/rpc.h"
+#include "base/str.h"
 #include "base/log.h"
 #include "vmm/charport.h"
 
@@ -38,6 +40,10 @@ int charport_open_socket(struct charport *p, const char *path, bool console, str
 	int r;
 
 	charport_none(p);
+	if (str_starts(path, "fd:")) {
+		fd = rpc_listen(path, 0600, e);
+		return fd < 0 ? fd : charport_open_fd(p, TAKE_FD(fd), console, e);
+	}
 	if (strlen(path) >= sizeof(sa.sun_path))
 		return err_set(e, ENAMETOOLONG, "console.path",
 			       "socket path '%s' is too long (at most %zu bytes)", path,

@@ -292,7 +292,7 @@ int console_new(struct loop *l, const char *spec, void (*on_quit)(void *arg), vo
 						EPOLLIN, on_connect);
 	} else if (spec && strcmp(spec, "none") != 0) {
 		r = err_set(e, EINVAL, "console.spec",
-			    "--console is stdio, socket:PATH or none, not '%s'", spec);
+			    "--console is stdio, socket:PATH, socket:fd:N or none, not '%s'", spec);
 	}
 	if (r < 0) {
 		console_free(c);

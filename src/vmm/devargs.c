@@ -1,5 +1,6 @@
 /* See devargs.h. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,25 @@ static int finish_disk(struct devarg *x, struct err **e)
 	return 0;
 }
 
+/* "fd:5+6": queues that whoever started us opened. */
+static int tap_fds(struct devarg *x, struct err **e)
+{
+	_cleanup_(strv_freep) char **v = strv_split(x->tap + 3, "+");
+	uint64_t n;
+
+	x->dev.net.tap = NULL;
+	for (char **s = v; s && *s; s++) {
+		if (x->dev.net.n_fd == VM_QUEUES_MAX || parse_u64(*s, INT_MAX, &n) < 0)
+			return err_set(e, EINVAL, "device.options", "tap=%s: not descriptors",
+				       x->tap);
+		x->dev.net.fd[x->dev.net.n_fd++] = (int)n;
+	}
+	if (!x->dev.net.n_fd)
+		return err_set(e, EINVAL, "device.options", "tap=%s: no descriptors", x->tap);
+	x->dev.net.queues = x->dev.net.n_fd;
+	return 0;
+}
+
 static int finish_net(struct devarg *x, struct err **e)
 {
 	if (!x->tap == !x->socket)
@@ -114,6 +134,12 @@ static int finish_net(struct devarg *x, struct err **e)
 				      .has_mac = x->mac != NULL };
 	for (unsigned int i = 0; i < VM_QUEUES_MAX; i++)
 		x->dev.net.fd[i] = -1;
+	if (x->tap && str_starts(x->tap, "fd:")) {
+		int r = tap_fds(x, e);
+
+		if (r < 0)
+			return r;
+	}
 	return x->mac ? parse_mac(x->mac, x->dev.net.mac, e) : 0;
 }
 

@@ -15,7 +15,7 @@
 
 struct args {
 	VEC(char *) v;
-	struct qemu_args *out;
+	struct vm_command *out;
 	int error;
 };
 
@@ -283,12 +283,12 @@ static int boot(struct args *a, const struct engine_plan *p, const char *dir, st
 }
 
 int qemu_args(const struct engine_plan *p, const char *id, const char *dir, bool kvm,
-	      const struct qemu_sockets *s, struct qemu_args *ret, struct err **e)
+	      const struct vm_sockets *s, struct vm_command *ret, struct err **e)
 {
 	struct args a = { .out = ret };
 	int r;
 
-	*ret = (struct qemu_args){ 0 };
+	*ret = (struct vm_command){ 0 };
 	machine(&a, p, id, kvm);
 	r = boot(&a, p, dir, e);
 	socket_chardev(&a, "monitor", s->monitor);
@@ -348,16 +348,7 @@ int qemu_args(const struct engine_plan *p, const char *id, const char *dir, bool
 			free(a.v.v[i]);
 		free(a.v.v);
 		ret->argv = NULL;
-		qemu_args_done(ret);
+		vm_command_done(ret);
 	}
 	return r;
-}
-
-void qemu_args_done(struct qemu_args *a)
-{
-	for (char **s = a->argv; s && *s; s++)
-		free(*s);
-	free(a->argv);
-	a->argv = NULL;
-	vec_done(&a->keep);
 }

@@ -2,21 +2,11 @@
 #ifndef NODE_ENGINE_QEMU_ARGS_H
 #define NODE_ENGINE_QEMU_ARGS_H
 
-#include "node/engine.h"
-
-struct qemu_sockets { /* listening, inherited by QEMU; -1: none */
-	int monitor, serial, agent;
-};
-
-struct qemu_args {
-	char **argv;   /* NULL-terminated; owned */
-	VEC(int) keep; /* descriptors that QEMU inherits; borrowed */
-};
+#include "node/engine/vm.h"
 
 /* kvm: with hardware virtualization, else emulated.  dir: the instance's folder.  -ENOTSUP: the plan asks for what QEMU here has not. */
 int qemu_args(const struct engine_plan *p, const char *id, const char *dir, bool kvm,
-	      const struct qemu_sockets *s, struct qemu_args *ret, struct err **e);
-void qemu_args_done(struct qemu_args *a);
+	      const struct vm_sockets *s, struct vm_command *ret, struct err **e);
 
 /* Limits of a disk as the "limits" property of a throttle group; the caller's.  Source: QEMU qapi/block-core.json, ThrottleLimits. */
 struct json *qemu_throttle(const struct api_disk_limits *l);

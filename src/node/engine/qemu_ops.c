@@ -25,8 +25,8 @@ static void got_balloon(void *arg, const struct json *ret, struct err *e)
 	int64_t actual = json_int(json_get(ret, "actual"), -1);
 
 	err_free(e); /* a machine without a balloon has no answer */
-	if (actual >= 0 && (uint64_t)actual <= s->q->memory) {
-		s->ret->memory.balloon = s->q->memory - (uint64_t)actual;
+	if (actual >= 0 && (uint64_t)actual <= s->q->vm.memory) {
+		s->ret->memory.balloon = s->q->vm.memory - (uint64_t)actual;
 		s->ret->memory.has_balloon = true;
 	}
 	engine_done(s->c, 0, NULL);
@@ -66,7 +66,6 @@ void qemu_stats(struct engine_instance *i, struct api_instance_stats *ret, struc
 {
 	struct qemu *q = qemu_of(i);
 	struct stats_call *s;
-	nsec_t user = 0, sys = 0;
 
 	if (qemu_gone(q, c))
 		return;
@@ -76,14 +75,7 @@ void qemu_stats(struct engine_instance *i, struct api_instance_stats *ret, struc
 		return;
 	}
 	*s = (struct stats_call){ q, ret, c };
-	api_instance_stats_done(ret);
-	*ret = (struct api_instance_stats){ .time = now_real() };
-	vmproc_usage(&q->proc, &user, &sys, &ret->memory.used);
-	ret->cpu.user = (uint64_t)user;
-	ret->cpu.system = (uint64_t)sys;
-	ret->cpu.usage = (uint64_t)(user + sys);
-	ret->memory.limit = q->memory;
-	ret->memory.has_limit = true;
+	vm_stats(&q->vm, ret);
 	qmp_send(q->qmp, "query-blockstats", NULL, -1, got_blocks, s);
 }
 
@@ -126,16 +118,13 @@ void qemu_update(struct engine_instance *i, const struct engine_plan *p, struct 
 	struct err *e = NULL;
 	const struct plan_disk *d;
 	const struct plan_nic *n;
+	int r;
 
 	if (qemu_gone(q, c))
 		return;
-	if ((spec->cpu.has_count ? spec->cpu.count : 1) != q->cpus ||
-	    (spec->memory.has_size ? spec->memory.size : 512 * MIB) != q->memory) {
-		engine_done(
-			c,
-			err_set(&e, ENOTSUP, "engine.update",
-				"processors and memory of a VM are changed while it is stopped"),
-			e);
+	r = vm_update_check(&q->vm, p, &e);
+	if (r < 0) {
+		engine_done(c, r, e);
 		return;
 	}
 	u = calloc(1, sizeof(*u));
@@ -162,8 +151,8 @@ void qemu_update(struct engine_instance *i, const struct engine_plan *p, struct 
 	}
 	if (spec->vm.balloon) {
 		struct json *o = json_new_obj();
-		uint64_t want = spec->memory.has_limit ? MIN(spec->memory.limit, q->memory)
-						       : q->memory;
+		uint64_t want = spec->memory.has_limit ? MIN(spec->memory.limit, q->vm.memory)
+						       : q->vm.memory;
 
 		json_set(o, "value", json_new_int((int64_t)want));
 		part(q, u, "balloon", o);
@@ -288,17 +277,17 @@ void qemu_migration(struct qemu *q, const char *status)
 		save_end(q, 0, NULL);
 	} else if (q->saving && failed) {
 		err_set(&e, EIO, "engine.save", "QEMU could not write the state of '%s'",
-			q->i.name);
+			q->vm.i.name);
 		save_end(q, -EIO, e);
-	} else if (q->restore && completed) {
-		free(TAKE(q->restore));
+	} else if (q->vm.restore && completed) {
+		free(TAKE(q->vm.restore));
 		qmp_send(q->qmp, "cont", NULL, -1, NULL, NULL);
-		qemu_start_done(q, 0, NULL);
-	} else if (q->restore && failed) {
-		free(TAKE(q->restore));
+		vm_start_done(&q->vm, 0, NULL);
+	} else if (q->vm.restore && failed) {
+		free(TAKE(q->vm.restore));
 		err_set(&e, EIO, "engine.restore", "QEMU could not load the state of '%s'",
-			q->i.name);
-		qemu_start_done(q, -EIO, e);
+			q->vm.i.name);
+		vm_start_done(&q->vm, -EIO, e);
 	}
 }
 
@@ -354,16 +343,17 @@ void qemu_save(struct engine_instance *i, const char *dir, struct engine_call *c
 static void restore_sent(void *arg, const struct json *ret, struct err *e)
 {
 	if (e)
-		qemu_start_done(arg, -err_num(e), e);
+		vm_start_done(&((struct qemu *)arg)->vm, -err_num(e), e);
 }
 
-void qemu_restore(struct qemu *q)
+void qemu_restore(struct vm *vm)
 {
+	struct qemu *q = qemu_of(&vm->i);
 	struct err *e = NULL;
-	_cleanup_(closep) int fd = state_open(q->restore, O_RDONLY, &e);
+	_cleanup_(closep) int fd = state_open(q->vm.restore, O_RDONLY, &e);
 
 	if (fd < 0)
-		qemu_start_done(q, fd, e);
+		vm_start_done(&q->vm, fd, e);
 	else
 		migrate(q, fd, "migrate-incoming", restore_sent);
 }

@@ -190,7 +190,7 @@ void vmproc_forget(struct vmproc *p)
 	p->pidfd = safe_close(p->pidfd);
 }
 
-int vmproc_usage(const struct vmproc *p, nsec_t *user, nsec_t *system, uint64_t *rss)
+static int usage_add(pid_t pid, nsec_t *user, nsec_t *system, uint64_t *rss)
 {
 	char path[64];
 	_cleanup_(buf_done) struct buf b = { 0 };
@@ -200,7 +200,7 @@ int vmproc_usage(const struct vmproc *p, nsec_t *user, nsec_t *system, uint64_t 
 	const char *after;
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)p->pid);
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	r = file_read(AT_FDCWD, path, 4096, &b, NULL);
 	after = r == 0 ? strrchr(b.s, ')') : NULL; /* the name may hold anything */
 	if (!after)
@@ -210,10 +210,33 @@ int vmproc_usage(const struct vmproc *p, nsec_t *user, nsec_t *system, uint64_t 
 		   " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %*u %*u %lld",
 		   &u, &s, &pages) != 3)
 		return -EPROTO;
-	*user = (nsec_t)u * tick;
-	*system = (nsec_t)s * tick;
-	*rss = (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+	*user += (nsec_t)u * tick;
+	*system += (nsec_t)s * tick;
+	*rss += (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 	return 0;
+}
+
+int vmproc_usage(const struct vmproc *p, nsec_t *user, nsec_t *system, uint64_t *rss)
+{
+	char path[64];
+	_cleanup_(buf_done) struct buf b = { 0 };
+	_cleanup_(strv_freep) char **pids = NULL;
+	int r;
+
+	*user = *system = 0;
+	*rss = 0;
+	r = usage_add(p->pid, user, system, rss);
+	/* A jailed monitor is a child in a pid namespace of its own. */
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)p->pid, (int)p->pid);
+	if (r == 0 && file_read(AT_FDCWD, path, 4096, &b, NULL) == 0)
+		pids = strv_split(buf_str(&b), " \n");
+	for (char **s = pids; s && *s; s++) {
+		uint64_t pid;
+
+		if (parse_u64(*s, INT32_MAX, &pid) == 0)
+			usage_add((pid_t)pid, user, system, rss);
+	}
+	return r;
 }
 
 void vmproc_last_words(const char *dir, char *buf, size_t len)
