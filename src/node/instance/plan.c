@@ -140,6 +140,8 @@ static int dup_to(char **to, const char *s)
 
 static int plan_mounts(struct instance *i, struct engine_plan *p, struct err **e)
 {
+	if (i->spec->kind == API_INSTANCE_KIND_VM)
+		return 0; /* disks: plan_vm.c */
 	for (size_t k = 0; k < i->spec->mounts.n; k++) {
 		const struct api_instance_mount *m = &i->spec->mounts.v[k];
 		struct plan_mount pm = { .type = m->type,

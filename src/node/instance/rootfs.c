@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include "base/str.h"
 #include "node/instance/instance.h"
+#include "node/instance/plan_vm.h"
 #include "node/instance/rootfs.h"
 #include "sys/proc.h"
 
@@ -54,7 +55,9 @@ int instance_make_layer(struct instance *i, struct image_op *op, struct err **e)
 		r = make_dir(path, 0711, e);
 	if (r == 0)
 		r = api_instance_spec_parse(&s, i->object->spec, GEN_TRUSTED, e);
-	if (r < 0 || !s.root.has_size || s.kind == API_INSTANCE_KIND_VM)
+	if (r == 0 && s.kind == API_INSTANCE_KIND_VM)
+		return instance_make_disks(i, op, e);
+	if (r < 0 || !s.root.has_size)
 		return r;
 	snprintf(path, sizeof(path), "%s/layer.img", i->dir);
 	return access(path, F_OK) == 0 ? 0 : disks_make_upper(path, s.root.size, op, e);

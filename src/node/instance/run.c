@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "node/instance/instance.h"
+#include "node/instance/plan_vm.h"
 
 struct instance_run {
 	struct instance *i;
@@ -348,6 +349,8 @@ static int begin(struct instance_run *run, struct err **e)
 		r = instance_dirs(i, e);
 		if (r == 0)
 			r = put_nics(run, e);
+		if (r == 0)
+			r = instance_plan_vm(i, run->plan, e);
 	}
 	if (r == 0)
 		r = FAULT_POINT("instance.prepare") < 0 ? err_sys(e, EIO, "prepare") : 0;
@@ -422,6 +425,13 @@ static int clean_rest(struct instance *i, struct err **e)
 			keep_first(&r,
 				   volume_release(i->all->node, i->object->project, m->source,
 						  i->object->id, &mine),
+				   e, &mine);
+	}
+	for (size_t k = 0; i->spec && k < i->spec->disks.n; k++) {
+		if (i->spec->disks.v[k].volume)
+			keep_first(&r,
+				   volume_release(i->all->node, i->object->project,
+						  i->spec->disks.v[k].volume, i->object->id, &mine),
 				   e, &mine);
 	}
 	if (r == 0)

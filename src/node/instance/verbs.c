@@ -116,7 +116,8 @@ static void make_run(struct task *t)
 		json_set(p, "image_digest", json_new_str(o->i->image->parts.desc.digest.s));
 		inventory_patch_status(node_of(t)->inventory, o->i->object, p, NULL);
 	}
-	if (o->i->spec->root.has_size) { /* making a file system takes a while */
+	if (o->i->spec->root.has_size ||
+	    o->i->spec->kind == API_INSTANCE_KIND_VM) { /* file systems take a while */
 		o->job.fn = make_on_worker;
 		job_run(&o->job, t);
 		return;

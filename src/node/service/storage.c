@@ -218,25 +218,38 @@ int volume_make_file(const char *path, const struct api_volume_spec *s, struct i
 }
 
 /* Running instances that mount the volume, but for one. */
-static unsigned int volume_users(struct node *n, const struct object *v, const char *but)
+static bool names_volume(struct node *n, const struct object *o, const char *list, const char *key,
+			 const struct object *v)
+{
+	const struct json *all = json_get(o->spec, list);
+
+	for (size_t k = 0; k < json_len(all); k++) {
+		const char *ref = json_str(json_get(json_at(all, k), key));
+
+		if (ref && ref[0] != '/' &&
+		    inventory_find(n->inventory, "volume", o->project, ref, NULL) == v)
+			return true;
+	}
+	return false;
+}
+
+/* Instances that run with it; vms: only VMs, who have it for themselves. */
+static unsigned int volume_users(struct node *n, const struct object *v, const char *but, bool vms)
 {
 	unsigned int users = 0;
 
 	for (struct object *o = inventory_next(n->inventory, "instance", NULL); o;
 	     o = inventory_next(n->inventory, "instance", o)) {
-		const struct json *mounts = json_get(o->spec, "mounts");
 		const char *state = json_str(json_get(o->status, "state"));
 
 		if ((but && streq(o->id, but)) || !state || streq(state, "stopped") ||
 		    streq(state, "failed") || streq(state, "creating"))
 			continue;
-		for (size_t k = 0; k < json_len(mounts); k++) {
-			const char *ref = json_str(json_get(json_at(mounts, k), "source"));
-
-			if (ref && ref[0] != '/' &&
-			    inventory_find(n->inventory, "volume", o->project, ref, NULL) == v)
-				users++;
-		}
+		if (vms && !streq(json_str(json_get(o->spec, "kind")) ?: "", "vm"))
+			continue;
+		if (names_volume(n, o, "mounts", "source", v) ||
+		    names_volume(n, o, "disks", "volume", v))
+			users++;
 	}
 	return users;
 }
@@ -270,6 +283,8 @@ int volume_path(struct node *n, const char *project, const char *ref, char **ret
 		return err_set(e, EINVAL, "volume.filesystem",
 			       "volume '%s' has no file system that a container could mount",
 			       v->name);
+	if (volume_users(n, v, NULL, true))
+		return err_set(e, EBUSY, "volume.in_use", "volume '%s' is in use by a VM", v->name);
 	r = volume_file(n, v, file, sizeof(file), e);
 	snprintf(dir, sizeof(dir), "%s/volumes", n->paths.run);
 	if (r == 0)
@@ -286,6 +301,25 @@ int volume_path(struct node *n, const char *project, const char *ref, char **ret
 	return *ret ? 0 : err_sys(e, ENOMEM, "volume '%s'", v->name);
 }
 
+int volume_for_vm(struct node *n, const char *project, const char *ref, const char *instance,
+		  char *path, size_t len, enum api_disk_format *format, struct err **e)
+{
+	struct object *v = ref ? inventory_find(n->inventory, "volume", project, ref, e) : NULL;
+	const char *f;
+
+	if (!v)
+		return ref ? -ENOENT
+			   : err_set(e, EINVAL, "volume.name",
+				     "name a volume: 'strata volume create NAME --size SIZE' makes one");
+	if (volume_users(n, v, instance, false))
+		return err_set(e, EBUSY, "volume.in_use",
+			       "volume '%s' is in use by another instance", v->name);
+	f = json_str(json_get(v->spec, "format"));
+	*format = f && streq(f, "qcow2") ? API_DISK_FORMAT_QCOW2 : API_DISK_FORMAT_RAW;
+	show_state(n, v, "attached");
+	return volume_file(n, v, path, len, e);
+}
+
 int volume_release(struct node *n, const char *project, const char *ref, const char *instance,
 		   struct err **e)
 {
@@ -293,7 +327,7 @@ int volume_release(struct node *n, const char *project, const char *ref, const c
 	char dir[4096];
 	int r = 0;
 
-	if (!v || volume_users(n, v, instance))
+	if (!v || volume_users(n, v, instance, false))
 		return 0;
 	volume_dir(n, v, dir, sizeof(dir));
 	if (path_mounted(dir))

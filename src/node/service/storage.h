@@ -33,6 +33,9 @@ int volume_remove_check(struct node *n, struct object *v, struct err **e);
 
 /* The directory that a container mounts for the volume `ref`; *ret: the caller's. */
 int volume_path(struct node *n, const char *project, const char *ref, char **ret, struct err **e);
+/* The file of a volume that a VM has for itself, as a disk.  -EBUSY: another instance runs with it. */
+int volume_for_vm(struct node *n, const char *project, const char *ref, const char *instance,
+		  char *path, size_t len, enum api_disk_format *format, struct err **e);
 /* The instance uses it no more; unmounted with the last one. */
 int volume_release(struct node *n, const char *project, const char *ref, const char *instance,
 		   struct err **e);
