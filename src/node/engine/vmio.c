@@ -31,7 +31,7 @@ void vmio_init(struct vmio *io, struct loop *loop, bool tty, bool input_once)
 int vmio_log(struct vmio *io, const char *path, uint64_t max_size, unsigned int max_files,
 	     struct err **e)
 {
-	return path ? linelog_open(&io->log, path, LINELOG_JSON, max_size, max_files, e) : 0;
+	return path ? linelog_open(&io->log, path, LINELOG_CRI, max_size, max_files, e) : 0;
 }
 
 static void side_close(struct side *s)

@@ -6,8 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/str.h"
-#include "image/disks.h"
-#include "image/kernel.h"
 #include "node/instance/instance.h"
 #include "node/instance/plan_vm.h"
 
