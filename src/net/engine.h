@@ -1,4 +1,4 @@
-/* The engine's objects, shared by net.c, reconcile.c, show.c and the address services; private to the room.
+/* The engine's objects, shared by the files of this folder and the address services; private to the room.
  * Thread: the loop's. */
 #ifndef NET_ENGINE_H
 #define NET_ENGINE_H
@@ -132,7 +132,22 @@ void drops_keep(struct network *w, struct buf *counters, struct buf *spoofed);
 void drops_gc(struct network *w, bool (*known)(void *arg, const char *kind, const char *name),
 	      void *arg);
 
-/* Ports, net.c */
+/* Objects, net.c, portgroup.c, group.c, nic.c */
+void net_name(const char *prefix, const char *id, char *to,
+	      size_t len); /* of a thing on the host */
+void portgroup_free(struct portgroup *pg);
+void group_free(struct group *g);
+void nic_free(struct nic *x); /* linked nowhere; NULL: no effect */
+bool portgroup_tracks(
+	const struct portgroup *pg); /* bridged traffic needs connection tracking by br_netfilter */
+
+/* Who a NIC is, nic_addr.c; old: what it replaces, or NULL */
+uint64_t nic_mac_hash(const struct network *w, const uint8_t mac[6]); /* net.macs */
+int nic_choose_mac(struct nic *x, const struct nic *old, struct err **e);
+int nic_choose_addrs(struct nic *x, struct err **e);
+
+/* Ports, nic_port.c and the objects' own files */
+void nic_port_drop(struct nic *x);
 int nic_port_put(struct nic *x, bool fresh, struct err **e); /* fresh: there was none before */
 int portgroup_put_dp(struct portgroup *pg, struct err **e);
 int network_put_dp(struct network *w, struct err **e);

@@ -106,10 +106,15 @@ int rtnl_put_neigh_del(struct nl_batch *b, int index, int family, const void *ad
 /* Entry of a bridge's forwarding table: this MAC is behind this port, until it is removed. */
 int rtnl_put_fdb(struct nl_batch *b, int port_index, const uint8_t *mac);
 
-/* Token bucket at the root of a link: rates in bytes per second, sizes in bytes.  peak 0: none.  limit: bytes
- * that may wait.  peak_burst: bucket of the peak rate, at least one packet. */
-int rtnl_put_tbf(struct nl_batch *b, int index, uint64_t rate, uint32_t burst, uint64_t peak,
-		 uint32_t peak_burst, uint32_t limit);
+/* Token bucket at the root of a link: rates in bytes per second, sizes in bytes. */
+struct rtnl_tbf {
+	uint64_t rate, peak;	    /* peak 0: none */
+	uint32_t burst, peak_burst; /* peak_burst: bucket of the peak rate, at least one packet */
+	uint32_t limit;		    /* bytes that may wait */
+};
+int rtnl_put_tbf(struct nl_batch *b, int index, const struct rtnl_tbf *t);
+/* The one that is there; sizes as exactly as the kernel tells, which is within some bytes.  -ENOENT: none. */
+int rtnl_tbf_get(struct nl *n, int index, struct rtnl_tbf *ret, struct err **e);
 int rtnl_put_qdisc_root_del(struct nl_batch *b, int index);
 int rtnl_put_clsact(struct nl_batch *b, int index);
 int rtnl_put_clsact_del(struct nl_batch *b, int index);

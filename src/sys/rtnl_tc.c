@@ -51,37 +51,100 @@ static uint32_t ticks(uint64_t bytes, uint64_t rate)
 	return t > UINT32_MAX ? UINT32_MAX : (uint32_t)t;
 }
 
-int rtnl_put_tbf(struct nl_batch *b, int index, uint64_t rate, uint32_t burst, uint64_t peak,
-		 uint32_t peak_burst, uint32_t limit)
+int rtnl_put_tbf(struct nl_batch *b, int index, const struct rtnl_tbf *t)
 {
 	struct nlmsghdr *h =
 		tc_msg(b, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, index, TC_H_ROOT, 0, NULL);
-	struct tc_tbf_qopt q = { .limit = limit };
+	uint64_t rate = MAX(t->rate, (uint64_t)1);
+	struct tc_tbf_qopt q = { .limit = t->limit };
 	struct nlattr *opt;
 
 	if (!h)
 		return -ENOMEM;
-	rate = MAX(rate, (uint64_t)1);
 	mnl_attr_put_strz(h, TCA_KIND, "tbf");
 	opt = mnl_attr_nest_start(h, TCA_OPTIONS);
 	put_rate(h, TCA_TBF_RTAB, &q.rate, rate);
-	q.buffer = ticks(burst, rate);
-	if (peak) {
-		put_rate(h, TCA_TBF_PTAB, &q.peakrate, peak);
-		q.mtu = ticks(peak_burst, peak);
+	q.buffer = ticks(t->burst, rate);
+	if (t->peak) {
+		put_rate(h, TCA_TBF_PTAB, &q.peakrate, t->peak);
+		q.mtu = ticks(t->peak_burst, t->peak);
 	}
 	mnl_attr_put(h, TCA_TBF_PARMS, sizeof(q), &q);
-	mnl_attr_put_u32(h, TCA_TBF_BURST,
-			 burst); /* exact sizes win over ticks where the kernel knows them */
+	/* exact sizes win over ticks where the kernel knows them */
+	mnl_attr_put_u32(h, TCA_TBF_BURST, t->burst);
 	if (rate > UINT32_MAX)
 		mnl_attr_put_u64(h, TCA_TBF_RATE64, rate);
-	if (peak) {
-		mnl_attr_put_u32(h, TCA_TBF_PBURST, peak_burst);
-		if (peak > UINT32_MAX)
-			mnl_attr_put_u64(h, TCA_TBF_PRATE64, peak);
+	if (t->peak) {
+		mnl_attr_put_u32(h, TCA_TBF_PBURST, t->peak_burst);
+		if (t->peak > UINT32_MAX)
+			mnl_attr_put_u64(h, TCA_TBF_PRATE64, t->peak);
 	}
 	mnl_attr_nest_end(h, opt);
 	return 0;
+}
+
+static uint32_t bytes(uint32_t t, uint64_t rate)
+{
+	return (uint32_t)MIN((uint64_t)t * TICK_NS * rate / (uint64_t)NSEC_PER_SEC,
+			     (uint64_t)UINT32_MAX);
+}
+
+static void parse_tbf(const struct nlattr *options, struct rtnl_tbf *t)
+{
+	struct tc_tbf_qopt q = { 0 };
+	const struct nlattr *a;
+	uint64_t rate = 0, peak = 0;
+
+	mnl_attr_for_each_nested(a, options)
+	{
+		uint16_t type = mnl_attr_get_type(a), len = mnl_attr_get_payload_len(a);
+
+		if (type == TCA_TBF_PARMS && len >= sizeof(q))
+			memcpy(&q, mnl_attr_get_payload(a), sizeof(q));
+		else if (type == TCA_TBF_RATE64 && len == 8)
+			rate = mnl_attr_get_u64(a);
+		else if (type == TCA_TBF_PRATE64 && len == 8)
+			peak = mnl_attr_get_u64(a);
+	}
+	t->rate = rate ? rate : q.rate.rate;
+	t->peak = peak ? peak : q.peakrate.rate;
+	t->limit = q.limit;
+	t->burst = bytes(q.buffer, t->rate);
+	t->peak_burst = t->peak ? bytes(q.mtu, t->peak) : 0;
+}
+
+static int got_qdisc(const struct nlmsghdr *h, void *arg)
+{
+	const struct nlattr *a, *options = NULL;
+	bool tbf = false;
+
+	mnl_attr_for_each(a, h, sizeof(struct tcmsg))
+	{
+		if (mnl_attr_get_type(a) == TCA_KIND)
+			tbf = strcmp(mnl_attr_get_str(a), "tbf") == 0;
+		else if (mnl_attr_get_type(a) == TCA_OPTIONS)
+			options = a;
+	}
+	if (tbf && options)
+		parse_tbf(options, arg);
+	return 0;
+}
+
+int rtnl_tbf_get(struct nl *n, int index, struct rtnl_tbf *ret, struct err **e)
+{
+	_cleanup_(nl_batch_done) struct nl_batch b = { 0 };
+	struct rtnl_tbf t = { 0 };
+	int r;
+
+	/* Some kernels answer only those who ask for the echo of what they tell everybody. */
+	if (!tc_msg(&b, RTM_GETQDISC, NLM_F_ECHO, index, TC_H_ROOT, 0, NULL))
+		return err_sys(e, ENOMEM, "look up token bucket");
+	r = nl_query(n, &b, got_qdisc, &t, e);
+	if (r == 0 && !t.rate)
+		r = err_set(e, ENOENT, "net.tc", "no token bucket");
+	if (r == 0)
+		*ret = t;
+	return r;
 }
 
 int rtnl_put_qdisc_root_del(struct nl_batch *b, int index)

@@ -273,7 +273,7 @@ int bridge_port_remove(struct dp_net *n, const struct dp_port_cfg *cfg, struct e
 {
 	const char *const names[] = { cfg->limiter, cfg->port, NULL };
 
-	/* Its rules are gone, so no frame of it passes from here on. */
+	/* Its rules go next, and without them no frame of it passes. */
 	if (reaper_add(n->d->reaper, n->fd, names) < 0)
 		remove_at_once(n, cfg);
 	return 0;
