@@ -23,5 +23,8 @@ t "it installs where it should and nothing else" nothing_else
 t "no path of the build machine is inside" no_build_paths
 t "every program answers --help" programs_start
 t "all files belong to root" root_owned
+t "man pages, completions and the unit are in it" sh -c "dpkg-deb -c '$deb' | awk '{print \$6}' >'$T/list' &&
+	grep -q 'man/man1/strata.1' '$T/list' && grep -q 'man/man5/stratad.yaml.5' '$T/list' && grep -q 'man/man8/stratad.8' '$T/list' &&
+	grep -q 'bash-completion/completions/strata' '$T/list' && grep -q 'vendor-completions/_strata' '$T/list' && grep -q 'system/stratad.service' '$T/list'"
 t "it names its libraries" sh -c "dpkg-deb -f '$deb' Depends | grep -q libc6"
 done_testing

@@ -2,8 +2,9 @@
 
 import json
 import os
+import shutil
 
-from . import c_cli, c_rest, c_types, openapi, typescript
+from . import c_cli, c_rest, c_types, man, openapi, typescript
 from .c_text import banner, guarded, long_string
 
 
@@ -43,4 +44,14 @@ def write(files, folder):
         except FileNotFoundError:
             pass
         with open(path, 'w', encoding='utf-8') as f:
+            f.write(text)
+
+
+def write_man(schema, folder):
+    """man1/ and man5/, made anew: a page whose command is gone goes too."""
+    for section in ('1', '5'):
+        shutil.rmtree(os.path.join(folder, 'man' + section), ignore_errors=True)
+        os.makedirs(os.path.join(folder, 'man' + section))
+    for name, text in man.pages(schema).items():
+        with open(os.path.join(folder, 'man' + name[-1], name), 'w', encoding='utf-8') as f:
             f.write(text)
