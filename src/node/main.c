@@ -2,11 +2,11 @@
  *
  * Order of start: options, folders, lock (one daemon a state folder), database, instances that run, tasks of an earlier process,
  * then the API.
- * SIGTERM and SIGINT stop it; instances stay as they are.  SIGHUP does nothing: there is nothing to read again. */
+ * SIGTERM and SIGINT stop it; instances stay as they are.  SIGHUP reads the configuration again. */
 #define LOG_MODULE "main"
 #include <fcntl.h>
-#include <grp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -14,10 +14,12 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/opt.h"
-#include "base/rpc.h"
 #include "base/str.h"
+#include "node/audit.h"
+#include "node/config.h"
 #include "node/host.h"
 #include "node/http/router.h"
+#include "node/http/server.h"
 #include "node/http/websocket.h"
 #include "node/instance/instance.h"
 #include "node/node.h"
@@ -27,22 +29,25 @@
 #include "node/service/storage.h"
 
 struct options {
-	char *state_dir, *run_dir, *log_dir, *group, *log_level;
+	char *config, *state_dir, *run_dir, *log_dir, *group, *log_level;
 	bool log_json, help, version;
 };
 
 static const struct opt options[] = {
+	OPT(struct options, config, STR, "config", 0, "FILE",
+	    "configuration (/etc/strata/stratad.yaml); other options win over it"),
 	OPT(struct options, state_dir, STR, "state-dir", 0, "DIR",
-	    "what must survive a reboot (/var/lib/strata)"),
+	    "what must survive a reboot (state: /var/lib/strata)"),
 	OPT(struct options, run_dir, STR, "run-dir", 0, "DIR",
-	    "sockets and what a reboot may forget (/run/strata)"),
+	    "sockets and what a reboot may forget (run: /run/strata)"),
 	OPT(struct options, log_dir, STR, "log-dir", 0, "DIR",
-	    "event log and instance logs (/var/log/strata)"),
+	    "events, audit log, output of instances (log.directory: /var/log/strata)"),
 	OPT(struct options, group, STR, "group", 0, "GROUP",
-	    "who may use the socket besides root (strata, where it exists)"),
+	    "who may use the socket besides root (group: strata, where it exists)"),
 	OPT(struct options, log_level, STR, "log-level", 0, "LEVELS",
-	    "error, warn, info or debug; per module: api=debug,info"),
-	OPT(struct options, log_json, FLAG, "log-json", 0, NULL, "log JSON lines instead of text"),
+	    "error, warn, info or debug; per module: api=debug,info (log.level)"),
+	OPT(struct options, log_json, FLAG, "log-json", 0, NULL,
+	    "log JSON lines instead of text (log.json)"),
 	OPT(struct options, help, FLAG, "help", 'h', NULL, "show this"),
 	OPT(struct options, version, FLAG, "version", 'V', NULL, "show the version"),
 	OPT_END
@@ -54,11 +59,11 @@ static const struct task_verb *const *const verb_tables[] = { image_verbs, netwo
 struct daemon_ {
 	struct node node;
 	struct options opts;
+	struct cfg_stratad cfg;		   /* with the options */
 	const struct task_verb *verbs[64]; /* of all tables */
 	int lock_fd;
-	struct watch term, intr;
+	struct watch term, intr, hup;
 	struct router *router;
-	struct httpd *http;
 };
 
 static void help(void)
@@ -70,11 +75,37 @@ static void help(void)
 	       buf_str(&b));
 }
 
-static int set_default(char **s, const char *value)
+static int set_if(char **s, const char *value)
 {
-	if (!*s)
-		*s = strdup(value);
+	if (!value)
+		return 0;
+	free(*s);
+	*s = strdup(value);
 	return *s ? 0 : -ENOMEM;
+}
+
+/* The file, and the options above it. */
+static int read_config(const struct options *o, struct cfg_stratad *ret, struct err **e)
+{
+	struct cfg_stratad c = { 0 };
+	int r = config_load(o->config, &c, e);
+
+	if (r < 0)
+		return r;
+	r = set_if(&c.state, o->state_dir) ?: set_if(&c.run, o->run_dir);
+	r = r ?: set_if(&c.log.directory, o->log_dir);
+	r = r ?: set_if(&c.group, o->group);
+	r = r ?: set_if(&c.log.level, o->log_level);
+	c.log.json |= o->log_json;
+	if (r < 0)
+		err_sys(e, ENOMEM, "configuration");
+	else
+		r = log_set_levels(c.log.level, e);
+	if (r < 0)
+		cfg_stratad_done(&c);
+	else
+		*ret = c;
+	return r;
 }
 
 static int make_folder(const char *path, mode_t mode, struct err **e)
@@ -113,15 +144,18 @@ static void gather_verbs(struct daemon_ *d)
 
 static int open_state(struct daemon_ *d, struct err **e)
 {
-	_cleanup_(freep) char *db = NULL, *log = NULL;
+	_cleanup_(freep) char *db = NULL, *log = NULL, *audit = NULL;
 	struct store *store;
 	int r;
 
 	gather_verbs(d);
 	if (asprintf(&db, "%s/strata.db", d->node.paths.state) < 0 ||
-	    asprintf(&log, "%s/events.jsonl", d->node.paths.log) < 0)
+	    asprintf(&log, "%s/events.jsonl", d->node.paths.log) < 0 ||
+	    asprintf(&audit, "%s/audit.jsonl", d->node.paths.log) < 0)
 		return err_sys(e, ENOMEM, "start");
-	r = store_open_sqlite(db, &store, e);
+	r = audit_open(audit, &d->node.audit, e);
+	if (r == 0)
+		r = store_open_sqlite(db, &store, e);
 	if (r == 0)
 		r = inventory_open(store, d->node.loop, &d->node.inventory, e);
 	if (r == 0)
@@ -131,7 +165,7 @@ static int open_state(struct daemon_ *d, struct err **e)
 	if (r == 0)
 		r = project_ensure_default(d->node.inventory, e);
 	if (r == 0)
-		r = host_register(d->node.inventory, NULL, &d->node.host, e);
+		r = host_register(d->node.inventory, d->cfg.name, &d->node.host, e);
 	if (r == 0)
 		r = images_open(&d->node, &d->node.images, e);
 	if (r == 0)
@@ -143,39 +177,34 @@ static int open_state(struct daemon_ *d, struct err **e)
 	return r;
 }
 
-/* The socket belongs to the group that may use the daemon; without such a group to root alone. */
-static void give_to_group(const char *path, const char *group)
-{
-	struct group *g = getgrnam(group);
-
-	if (g && (chown(path, 0, g->gr_gid) < 0 || chmod(path, 0660) < 0))
-		log_warn("the group cannot use the socket", "group", group, "errno",
-			 err_name(errno));
-}
-
 static int open_api(struct daemon_ *d, struct err **e)
 {
 	_cleanup_(freep) char *path = NULL;
-	struct httpd_cfg cfg = {
-		.loop = d->node.loop,
-		.max_body = 4 * MIB,
-		.max_connections = 1024,
-		.idle_seconds = 300,
-		.handler = router_handle,
-	};
 	int r;
 
 	if (asprintf(&path, "%s/strata.sock", d->node.paths.run) < 0)
 		return err_sys(e, ENOMEM, "api");
 	r = router_new(&d->node, &d->router, e);
-	if (r < 0)
-		return r;
-	cfg.listen_fd = rpc_listen(path, 0600, e);
-	if (cfg.listen_fd < 0)
-		return cfg.listen_fd;
-	give_to_group(path, d->opts.group);
-	cfg.arg = d->router;
-	return httpd_start(&cfg, &d->http, e);
+	return r < 0 ? r : servers_open(&d->node, d->router, path, &d->cfg, &d->node.servers, e);
+}
+
+/* A file with a mistake changes nothing. */
+static void on_reload(struct watch *w, const struct signalfd_siginfo *si)
+{
+	_cleanup_(err_freep) struct err *e = NULL;
+	struct daemon_ *d = w->data;
+	struct cfg_stratad next = { 0 };
+
+	if (read_config(&d->opts, &next, &e) < 0) {
+		log_err("the configuration is not read again", "error", e);
+		return;
+	}
+	cfg_stratad_done(&d->cfg);
+	d->cfg = next;
+	if (d->node.servers && servers_reload(d->node.servers, &d->cfg, &e) < 0)
+		log_err("not everything of the configuration holds", "error", e);
+	else
+		log_info("the configuration is read again");
 }
 
 static void on_stop(struct watch *w, const struct signalfd_siginfo *si)
@@ -213,6 +242,9 @@ static int start(struct daemon_ *d, struct err **e)
 		r = watch_signal(n->loop, &d->term, "SIGTERM", SIGTERM, on_stop);
 	if (r == 0)
 		r = watch_signal(n->loop, &d->intr, "SIGINT", SIGINT, on_stop);
+	d->hup.data = d;
+	if (r == 0)
+		r = watch_signal(n->loop, &d->hup, "SIGHUP", SIGHUP, on_reload);
 	if (r == 0)
 		r = metrics_new(&n->metrics);
 	if (r == 0)
@@ -234,7 +266,7 @@ static void stop(struct daemon_ *d)
 	struct node *n = &d->node;
 
 	websocket_stop_all(n);
-	httpd_stop(d->http);
+	servers_close(n->servers);
 	router_free(d->router);
 	tasks_free(n->tasks);
 	instances_close(n->instances);
@@ -242,10 +274,12 @@ static void stop(struct daemon_ *d)
 	events_free(n->events);
 	inventory_close(n->inventory);
 	images_close(n->images);
+	audit_close(n->audit);
 	work_pool_free(n->workers);
 	metrics_free(n->metrics);
 	watch_remove(&d->term);
 	watch_remove(&d->intr);
+	watch_remove(&d->hup);
 	loop_free(n->loop);
 	safe_close(d->lock_fd);
 }
@@ -274,10 +308,10 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	umask(022);
 	n = opt_parse(options, o, argc, argv, false, &e);
-	if (n == 0 && o->log_level)
-		n = log_set_levels(o->log_level, &e);
 	if (n > 0)
 		err_set(&e, EINVAL, "option.operand", "'%s': stratad takes options only", argv[1]);
+	if (!e && !o->help && !o->version)
+		read_config(o, &d.cfg, &e);
 	if (e) {
 		fprintf(stderr, "stratad: %s\nTry 'stratad --help'.\n", err_msg(e));
 	} else if (o->help || o->version) {
@@ -286,17 +320,19 @@ int main(int argc, char **argv)
 		else
 			printf("stratad %s\n", STRATA_VERSION);
 		status = 0;
-	} else if (set_default(&o->state_dir, "/var/lib/strata") < 0 ||
-		   set_default(&o->run_dir, "/run/strata") < 0 ||
-		   set_default(&o->log_dir, "/var/log/strata") < 0 ||
-		   set_default(&o->group, "strata") < 0) {
-		fprintf(stderr, "stratad: out of memory\n");
-		status = 1;
 	} else {
-		log_setup(NULL, 2, o->log_json ? LOG_JSON : LOG_TEXT);
-		d.node.paths = (struct node_paths){ o->state_dir, o->run_dir, o->log_dir };
-		status = run(&d);
+		log_setup(NULL, 2, d.cfg.log.json ? LOG_JSON : LOG_TEXT);
+		/* for good: a reload does not move folders */
+		d.node.paths = (struct node_paths){ strdup(d.cfg.state), strdup(d.cfg.run),
+						    strdup(d.cfg.log.directory) };
+		status = 1;
+		if (d.node.paths.state && d.node.paths.run && d.node.paths.log)
+			status = run(&d);
+		free(d.node.paths.state);
+		free(d.node.paths.run);
+		free(d.node.paths.log);
 	}
+	cfg_stratad_done(&d.cfg);
 	opt_done(options, o);
 	return status;
 }

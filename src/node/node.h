@@ -14,6 +14,8 @@ struct images;
 struct networks;
 struct instances;
 
+struct audit;
+struct servers;
 struct node_paths {  /* owned */
 	char *state; /* /var/lib/strata: database, images, volumes, instances */
 	char *run;   /* /run/strata: sockets, what a reboot may forget */
@@ -31,9 +33,11 @@ struct node {
 	struct networks *networks;   /* node/service/network.h */
 	struct instances *instances; /* node/instance/instance.h */
 	struct tasks *tasks;
-	struct object *host;	/* this one */
-	struct list websockets; /* node/http/websocket.c */
-	nsec_t started;		/* wall clock */
+	struct object *host;	 /* this one */
+	struct list websockets;	 /* node/http/websocket.c */
+	struct servers *servers; /* node/http/server.h */
+	struct audit *audit;
+	nsec_t started; /* wall clock */
 };
 
 #endif

@@ -50,7 +50,7 @@ t_eq "events tell of it in order" "$(api '/v1/events?type=project.*' | jq -r 'se
 	"project.created project.changed project.changed project.deleted "
 t "the OpenAPI document lists what is served" sh -c "curl -s --unix-socket '$T/r/strata.sock' http://localhost/v1/openapi.json | jq -e '.paths | has(\"/v1/projects\") and (has(\"/v1/firewalls\") | not)'"
 t "metrics end as OpenMetrics wants" sh -c "curl -s --unix-socket '$T/r/strata.sock' http://localhost/metrics | tail -n 1 | grep -qx '# EOF'"
-t_eq "changes are in the audit log" "$(grep -c 'audit.*method=DELETE path=/v1/projects/lab status=204' "$T/log")" 1
+t_eq "changes are in the audit log" "$(jq -c 'select(.operation == "project_remove" and .path == "/v1/projects/lab") | .status' "$T/l/audit.jsonl")" 204
 t_fails "a second daemon on the same state is refused" \
 	timeout 5 stratad --state-dir "$T/s" --run-dir "$T/r2" --log-dir "$T/l"
 kill $pid

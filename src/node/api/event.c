@@ -11,6 +11,7 @@ struct stream {
 	struct httpd_stream *out;
 	struct event_listener listener;
 	struct api_event_query *query; /* owned */
+	struct json *projects;	       /* that the caller may see; owned; NULL: all */
 	uint64_t skip;		       /* older ones than the newest `limit` */
 	uint64_t dropped;	       /* the client did not read */
 };
@@ -19,6 +20,7 @@ static void stream_free(struct stream *s)
 {
 	events_unlisten(&s->listener);
 	api_event_query_free(s->query);
+	json_free(s->projects);
 	free(s);
 }
 
@@ -41,8 +43,22 @@ static bool object_fits(const char *want, const struct event *ev)
 	return ev->object_id && (streq(want, ev->object_id) || streq(want, ev->object_name));
 }
 
-static bool wanted(const struct api_event_query *q, const struct event *ev)
+/* Tokens and the like belong to no project, but are not for those who are confined to one. */
+static bool may_see(const struct json *projects, const struct event *ev)
 {
+	for (size_t i = 0; i < json_len(projects); i++) {
+		if (streq(json_str(json_at(projects, i)) ?: "", ev->project))
+			return true;
+	}
+	return !projects;
+}
+
+static bool wanted(const struct stream *s, const struct event *ev)
+{
+	const struct api_event_query *q = s->query;
+
+	if (!may_see(s->projects, ev))
+		return false;
 	if ((q->has_since && ev->time < q->since) || (q->has_until && ev->time > q->until))
 		return false;
 	if (q->project && ev->project[0] && !streq(q->project, ev->project))
@@ -55,7 +71,7 @@ static void send_event(struct stream *s, const struct event *ev)
 {
 	_cleanup_(buf_done) struct buf b = { 0 };
 
-	if (!wanted(s->query, ev))
+	if (!wanted(s, ev))
 		return;
 	if (s->skip) {
 		s->skip--;
@@ -80,7 +96,7 @@ static void count(void *arg, const struct event *ev)
 {
 	struct stream *s = arg;
 
-	s->skip += wanted(s->query, ev);
+	s->skip += wanted(s, ev);
 }
 
 void route_event_list(struct api_call *c)
@@ -94,6 +110,7 @@ void route_event_list(struct api_call *c)
 		return;
 	}
 	s->query = TAKE(c->query);
+	s->projects = TAKE(c->projects);
 	after = s->query->has_after ? s->query->after : 0;
 	s->listener = (struct event_listener){ .fn = on_event, .data = s };
 	list_init(&s->listener.node);

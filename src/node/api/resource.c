@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/str.h"
 #include "gen/errors.h"
+#include "node/auth.h"
 
 /* Types that belong to no project. */
 static bool is_global(const char *type)
@@ -46,6 +47,11 @@ struct object *api_target(struct api_call *c, const char *type)
 	struct object *o =
 		inventory_find(c->node->inventory, type, where(c, type), c->params[0], &e);
 
+	if (o && !auth_may_see(c, o->project)) {
+		err_set(&e, ENOENT, ERR_REQUEST_NOT_FOUND, "there is no %s '%s'", type,
+			c->params[0]);
+		o = NULL;
+	}
 	if (!o)
 		api_fail(c, -ENOENT, e);
 	return o;

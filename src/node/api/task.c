@@ -7,6 +7,7 @@
 #include "gen/errors.h"
 #include "gen/rest.h"
 #include "gen/task.h"
+#include "node/auth.h"
 
 static bool finished(const struct object *task)
 {
@@ -199,10 +200,13 @@ void route_task_get(struct api_call *c)
 	api_get(c, "task", print_task);
 }
 
-static bool wanted(const struct api_task_list_query *q, const struct object *o)
+static bool wanted(const struct api_call *c, const struct object *o)
 {
 	const char *state = json_str(json_get(o->status, "state"));
+	const struct api_task_list_query *q = c->query;
 
+	if (!auth_may_see(c, o->project))
+		return false;
 	if (q->project && o->project[0] && !streq(q->project, o->project))
 		return false;
 	for (size_t i = 0; i < q->state.n; i++) {
@@ -223,12 +227,12 @@ void route_task_list(struct api_call *c)
 	/* the newest: leave out the first ones */
 	for (struct object *o = inventory_next(inv, "task", NULL); o;
 	     o = inventory_next(inv, "task", o))
-		skip += wanted(q, o);
+		skip += wanted(c, o);
 	skip -= MIN(skip, q->limit);
 	buf_adds(&b, "{\"items\":[");
 	for (struct object *o = inventory_next(inv, "task", NULL); o;
 	     o = inventory_next(inv, "task", o)) {
-		if (!wanted(q, o) || (skip && skip--))
+		if (!wanted(c, o) || (skip && skip--))
 			continue;
 		buf_adds(&b, sep);
 		sep = ",";

@@ -10,27 +10,16 @@
 #include "base/str.h"
 #include "gen/error.h"
 #include "gen/errors.h"
+#include "node/audit.h"
+#include "node/auth.h"
+#include "node/node.h"
 
 struct router {
 	struct node *node;
-	router_auth_fn *auth;
 };
 
 #define API_ROW(id, name) [id] = route_##name,
 static api_handler_fn *const handlers[ROUTE_MAX] = { GEN_ROUTES(API_ROW) };
-
-static int auth_by_socket(struct node *node, struct httpd_req *r, enum gen_role *role,
-			  char actor[128], struct err **e)
-{
-	struct ucred peer;
-
-	if (httpd_peer(r, &peer) < 0)
-		return err_set(e, EACCES, ERR_AUTH_REQUIRED,
-			       "this address wants a certificate or a token");
-	*role = GEN_ROLE_ADMIN;
-	snprintf(actor, 128, "uid:%u", (unsigned int)peer.uid);
-	return 0;
-}
 
 int router_new(struct node *node, struct router **ret, struct err **e)
 {
@@ -39,7 +28,6 @@ int router_new(struct node *node, struct router **ret, struct err **e)
 	if (!r)
 		return err_sys(e, ENOMEM, "router");
 	r->node = node;
-	r->auth = auth_by_socket;
 	*ret = r;
 	return 0;
 }
@@ -47,11 +35,6 @@ int router_new(struct node *node, struct router **ret, struct err **e)
 void router_free(struct router *r)
 {
 	free(r);
-}
-
-void router_set_auth(struct router *r, router_auth_fn *fn)
-{
-	r->auth = fn ? fn : auth_by_socket;
 }
 
 /* -- answers -------------------------------------------------------------------------------------- */
@@ -70,27 +53,30 @@ static void call_free(struct api_call *c)
 		object_free(c->route->request, c->request);
 	}
 	json_free(c->body);
+	json_free(c->projects);
 	free(c);
+}
+
+/* Changes are in the audit log whoever made them, and who was turned away; other reads are not. */
+static void audit(struct api_call *c, unsigned int status, const char *error_id)
+{
+	bool read = streq(httpd_method(c->req), "GET") || streq(httpd_method(c->req), "HEAD");
+
+	if (!read || status == 401 || status == 403)
+		audit_write(c->node->audit, c, status, error_id);
 }
 
 void api_done(struct api_call *c)
 {
+	audit(c, 200, NULL); /* a stream, a websocket, or nobody is there to be answered */
 	call_free(c);
-}
-
-/* Changes are in the audit log whoever made them; reads are not. */
-static void audit(struct api_call *c, unsigned int status)
-{
-	if (streq(httpd_method(c->req), "GET") || streq(httpd_method(c->req), "HEAD"))
-		return;
-	log_info("audit", "actor", c->actor, "from", httpd_remote(c->req), "method",
-		 httpd_method(c->req), "path", httpd_path(c->req), "status", status);
 }
 
 static void answer(struct api_call *c, unsigned int status, const char *type, const void *body,
 		   size_t len)
 {
-	audit(c, status);
+	if (status < 400)
+		audit(c, status, NULL);
 	httpd_reply(c->req, status, type, body, len);
 	call_free(c);
 }
@@ -146,6 +132,7 @@ void api_fail(struct api_call *c, int r, struct err *e)
 	if (known->status >= 500)
 		log_err("request failed", "method", httpd_method(c->req), "path",
 			httpd_path(c->req), "error", e);
+	audit(c, (unsigned int)known->status, id);
 	buf_adds(&b, "{\"error\":{\"id\":");
 	buf_add_json(&b, id);
 	buf_adds(&b, ",\"message\":");
@@ -239,7 +226,7 @@ static int parse_body(struct api_call *c, struct err **e)
 	return gen_parse(t, c->body, NULL, GEN_CREATE, c->request, e);
 }
 
-static int read_call(struct router *rt, struct api_call *c, struct err **e)
+static int read_call(struct api_call *c, struct err **e)
 {
 	int r = find_route(c, e);
 
@@ -248,7 +235,7 @@ static int read_call(struct router *rt, struct api_call *c, struct err **e)
 	for (unsigned int i = 0; i < c->route->n_params; i++)
 		c->params[i] = c->match.params[i];
 	if (c->route->role != GEN_ROLE_NONE) {
-		r = rt->auth(rt->node, c->req, &c->role, c->actor, e);
+		r = auth_identify(c, e);
 		if (r < 0)
 			return r;
 		if (c->role < c->route->role)
@@ -257,7 +244,9 @@ static int read_call(struct router *rt, struct api_call *c, struct err **e)
 				       gen_role_name(c->route->role));
 	}
 	r = parse_query(c, e);
-	return r < 0 ? r : parse_body(c, e);
+	if (r == 0)
+		r = parse_body(c, e);
+	return r < 0 ? r : auth_check_projects(c, e);
 }
 
 void router_handle(struct httpd_req *req, void *arg)
@@ -274,7 +263,7 @@ void router_handle(struct httpd_req *req, void *arg)
 	c->node = rt->node;
 	c->req = req;
 	c->began = now_mono();
-	r = read_call(rt, c, &e);
+	r = read_call(c, &e);
 	if (r < 0)
 		api_fail(c, r, e);
 	else

@@ -21,8 +21,9 @@ struct api_call {
 	struct httpd_req *req;
 	const struct gen_route *route;
 	enum gen_role role;
-	char actor[128];     /* "uid:0", "cert:alice", "token:ci": for tasks and the audit log */
-	const char *project; /* ?project=, "default" without */
+	char actor[128]; /* "uid:0", "certificate:alice", "token:ci": for tasks and the audit log */
+	struct json *projects; /* the caller is confined to these (node/auth.h); NULL: it is not */
+	const char *project;   /* ?project=, "default" without */
 	const char *params[GEN_PARAMS_MAX]; /* what {...} matched: decoded, of their format */
 	void *query;   /* struct api_<route->query>, defaults set; NULL: the route takes none */
 	void *request; /* POST: struct api_<route->request>, checked; NULL: the route takes none */
@@ -45,12 +46,6 @@ DEFINE_CLEANUP(struct router *, router_free);
 
 /* For struct httpd_cfg: arg is the router. */
 void router_handle(struct httpd_req *r, void *arg);
-/* Decides role and actor of a request; the default asks the unix socket's peer: root and members of the group that may open
- * the socket are admins.  Errors: auth.required, auth.expired. */
-typedef int router_auth_fn(struct node *node, struct httpd_req *r, enum gen_role *role,
-			   char actor[128], struct err **e);
-void router_set_auth(struct router *r, router_auth_fn *fn); /* NULL: the default */
-
 /* A field of the query by name, for handlers that serve several routes: NULL when the route has none such or the client gave none
  * and there is no default.  Of a duration: const nsec_t *; of text: char *const *; of a list: const struct gen_vec *. */
 const void *api_query_field(const struct api_call *c, const char *name);
