@@ -385,6 +385,7 @@ int volume_open(const char *dir, struct volume **ret, struct err **e)
 	pthread_mutex_init(&v->lock, &attr);
 	pthread_mutexattr_destroy(&attr);
 	v->dir_fd = v->lock_fd = -1;
+	v->small = 32 * MIB;
 	v->dir = realpath(dir, NULL);
 	if (!v->dir)
 		return errno == ENOENT

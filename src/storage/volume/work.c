@@ -20,7 +20,7 @@
 #include "storage/live.h"
 #include "storage/volume/volume_int.h"
 
-#define SMALL	   (32 * MIB) /* committed while I/O is stopped */
+
 #define MAX_PASSES 8	      /* of helper, before stream is taken */
 
 enum mode { NONE, DELETE, STREAM, COMMIT, SAVE, HELPER, FINAL };
@@ -107,7 +107,7 @@ static enum mode choose(struct volume *v, unsigned int x, unsigned int c)
 		return SAVE;
 	if (live && ux <= uc)
 		return STREAM;
-	if (live && uc <= SMALL && !saving)
+	if (live && uc <= v->small && !saving)
 		return FINAL;
 	if (live)
 		return v->passes < MAX_PASSES ? HELPER : STREAM;
