@@ -48,7 +48,8 @@ struct disk_queue {
 	atomic_uint inside[2]; /* requests past the gate, by parity of the epoch */
 	char apart2[64];
 	pthread_mutex_t post_lock;
-	struct list posted;  /* under post_lock: io_resume_later() */
+	struct list posted; /* under post_lock: io_resume_later() */
+	atomic_bool any_posted;
 	struct list delayed; /* by io->due */
 	struct list retired; /* under post_lock: nodes to detach on this thread */
 	atomic_bool any_retired;

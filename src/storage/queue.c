@@ -545,6 +545,7 @@ void io_resume_later(struct disk_io *io, void (*fn)(struct disk_io *io))
 	io->resume = fn;
 	pthread_mutex_lock(&q->post_lock);
 	list_add_tail(&q->posted, &io->link);
+	atomic_store_explicit(&q->any_posted, true, memory_order_relaxed);
 	pthread_mutex_unlock(&q->post_lock);
 	queue_wake(q);
 }
@@ -623,11 +624,13 @@ static int queue_run_posted(struct disk_queue *q)
 	struct list *l;
 	int n = 0;
 
-	if (list_empty(&q->posted)) /* a racing post wakes us again */
+	if (!atomic_load_explicit(&q->any_posted,
+				  memory_order_relaxed)) /* a racing post wakes us again */
 		return 0;
 	list_init(&got);
 	pthread_mutex_lock(&q->post_lock);
 	list_splice_tail(&got, &q->posted);
+	atomic_store_explicit(&q->any_posted, false, memory_order_relaxed);
 	pthread_mutex_unlock(&q->post_lock);
 	for (; (l = list_pop(&got)); n++) {
 		struct disk_io *io = list_entry(l, struct disk_io, link);

@@ -2,10 +2,10 @@
 """Random operations on one image by Strata and by QEMU in turn, against a plain file; qemu-img judges.
 
 After every batch: qemu-img check finds nothing, qemu-img compare and strata-disk compare say "identical".
-STRATA_OPS: operations in all (default 10000). STRATA_SEED: the seed (default 1)."""
+STRATA_OPS: operations in all (default 10000, with STRATA_LONG 100000). STRATA_SEED: the seed (default 1)."""
 import os, random, shutil, subprocess, sys, tempfile
 
-OPS = int(os.environ.get("STRATA_OPS", "10000"))
+OPS = int(os.environ.get("STRATA_OPS", "100000" if os.environ.get("STRATA_LONG") else "10000"))
 SEED = int(os.environ.get("STRATA_SEED", "1"))
 BUILD = os.environ["BUILD"]
 DISKIO = os.path.join(BUILD, "tests/storage/diskio")

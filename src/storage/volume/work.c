@@ -20,8 +20,7 @@
 #include "storage/live.h"
 #include "storage/volume/volume_int.h"
 
-
-#define MAX_PASSES 8	      /* of helper, before stream is taken */
+#define MAX_PASSES 8 /* of helper, before stream is taken */
 
 enum mode { NONE, DELETE, STREAM, COMMIT, SAVE, HELPER, FINAL };
 

@@ -340,7 +340,8 @@ static void writers_go(uint64_t seed)
 	for (unsigned int i = 0; i < 2; i++) {
 		writers[i].id = i;
 		prng_seed(&writers[i].rng, seed + i);
-		assert_int_equal(pthread_create(&writers[i].thread, NULL, writer_main, &writers[i]), 0);
+		assert_int_equal(pthread_create(&writers[i].thread, NULL, writer_main, &writers[i]),
+				 0);
 	}
 }
 
@@ -594,12 +595,8 @@ static void clones(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(rows),
-		cmocka_unit_test(cows),
-		cmocka_unit_test(fulls),
-		cmocka_unit_test(all_kinds),
-		cmocka_unit_test(busy),
-		cmocka_unit_test(stopped),
+		cmocka_unit_test(rows),	     cmocka_unit_test(cows), cmocka_unit_test(fulls),
+		cmocka_unit_test(all_kinds), cmocka_unit_test(busy), cmocka_unit_test(stopped),
 		cmocka_unit_test(clones),
 	};
 

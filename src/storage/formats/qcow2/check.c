@@ -16,7 +16,10 @@ struct check {
 	struct disk_check *ret;
 	uint32_t *count;
 	uint64_t n, high; /* clusters of the file; end of those in use */
-	bool bad_blocks;
+	bool bad_blocks, quiet;
+	bool mend;	/* entries that lead nowhere are cut off */
+	uint64_t l1_at; /* of the L1 table being walked, in the file */
+	int r;		/* the first failure to mend */
 };
 
 static void _printf_(2, 3) say(struct check *c, const char *fmt, ...)
@@ -24,7 +27,7 @@ static void _printf_(2, 3) say(struct check *c, const char *fmt, ...)
 	char *text = NULL;
 	va_list ap;
 
-	if (!c->ret->message)
+	if (!c->ret->message || c->quiet)
 		return;
 	va_start(ap, fmt);
 	if (vasprintf(&text, fmt, ap) < 0)
@@ -65,11 +68,63 @@ static int mark_soft(void *arg, uint64_t off, uint64_t len)
 	return r == -ERANGE ? 0 : r;
 }
 
-static int count_l1(struct check *c, const uint64_t *l1, uint32_t n, bool active)
+/* As mark(); when it mends, also -ERANGE where the refcounts are too narrow to count one more reference. */
+static int mark_once_more(struct check *c, uint64_t off, uint64_t len)
+{
+	struct qcow2 *s = c->s;
+	uint64_t max = s->h.refcount_order >= 5 ? UINT32_MAX - 1
+						: (1ULL << (1U << s->h.refcount_order)) - 1;
+
+	for (uint64_t i = off >> s->h.cluster_bits;
+	     c->mend && i < c->n && i <= (off + len - 1) >> s->h.cluster_bits; i++) {
+		if (c->count[i] < max)
+			continue;
+		say(c, "ERROR: cluster %" PRIu64 " has more references than can be counted", i);
+		c->ret->corruptions++;
+		return -ERANGE;
+	}
+	return mark(c, off, len);
+}
+
+/* An entry of an L1 table that cannot be followed: what it stood for reads as unallocated from now on. */
+static void cut_l1(struct check *c, uint64_t *l1, uint32_t i)
+{
+	uint64_t zero = 0;
+	int r;
+
+	if (!c->mend)
+		return;
+	r = node_pwrite(c->s->file, &zero, 8, c->l1_at + (uint64_t)i * 8);
+	if (r < 0) {
+		c->r = c->r ?: r;
+		return;
+	}
+	say(c, "Repairing L1 entry %u: what it led to is lost", i);
+	l1[i] = 0;
+	c->ret->corruptions_fixed++;
+}
+
+/* The same of an L2 table in memory: it reads as zeroes. */
+static bool cut_l2(struct check *c, uint64_t *t, uint32_t k, uint32_t table)
+{
+	struct qcow2 *s = c->s;
+
+	if (!c->mend)
+		return false;
+	say(c, "Repairing entry %u of L2 table %u: its data are lost", k, table);
+	t[(size_t)k * s->entry_words] = s->h.version >= 3 && !s->ext_l2 ? htobe64(Q_ZERO) : 0;
+	if (s->ext_l2)
+		t[(size_t)k * 2 + 1] = htobe64((uint64_t)UINT32_MAX << 32);
+	c->ret->corruptions_fixed++;
+	return true;
+}
+
+static int count_l1(struct check *c, uint64_t *l1, uint32_t n, bool active)
 {
 	struct qcow2 *s = c->s;
 	_cleanup_(freep) uint64_t *t = malloc(s->cluster_size);
 	uint64_t next = 0;
+	bool changed;
 
 	for (uint32_t i = 0; t && i < n; i++) {
 		uint64_t off = l1[i] & Q_OFFSET;
@@ -80,10 +135,14 @@ static int count_l1(struct check *c, const uint64_t *l1, uint32_t n, bool active
 		if (off & (s->cluster_size - 1)) {
 			say(c, "ERROR: L2 table %u is not aligned (offset %" PRIu64 ")", i, off);
 			c->ret->corruptions++;
+			cut_l1(c, l1, i);
 			continue;
 		}
-		if (mark(c, off, s->cluster_size) < 0)
+		if (mark_once_more(c, off, s->cluster_size) < 0) {
+			cut_l1(c, l1, i);
 			continue;
+		}
+		changed = false;
 		r = node_pread(s->file, t, s->cluster_size, off);
 		if (r < 0) {
 			c->ret->errors++;
@@ -95,8 +154,12 @@ static int count_l1(struct check *c, const uint64_t *l1, uint32_t n, bool active
 			if (desc & Q_COMPRESSED) {
 				q_compr_range(s, desc, &host, &len);
 				/* the last sector may be cut off by the end of the file */
-				mark(c, host & ~511ULL,
-				     ALIGN_UP(host + len, (uint64_t)512) - (host & ~511ULL));
+				if (mark_once_more(c, host & ~511ULL,
+						   ALIGN_UP(host + len, (uint64_t)512) -
+							   (host & ~511ULL)) < 0) {
+					changed |= cut_l2(c, t, k, i);
+					continue;
+				}
 				if (active) {
 					c->ret->compressed++;
 					c->ret->allocated++;
@@ -116,9 +179,13 @@ static int count_l1(struct check *c, const uint64_t *l1, uint32_t n, bool active
 				say(c, "ERROR: cluster %" PRIu64 " of L2 table %u is not aligned",
 				    (uint64_t)k, i);
 				c->ret->corruptions++;
+				changed |= cut_l2(c, t, k, i);
 				continue;
 			}
-			mark(c, host, s->cluster_size);
+			if (mark_once_more(c, host, s->cluster_size) < 0) {
+				changed |= cut_l2(c, t, k, i);
+				continue;
+			}
 			if (active) {
 				c->ret->allocated++;
 				if (next && host != next)
@@ -126,8 +193,10 @@ static int count_l1(struct check *c, const uint64_t *l1, uint32_t n, bool active
 				next = host + s->cluster_size;
 			}
 		}
+		r = changed ? node_pwrite(s->file, t, s->cluster_size, off) : 0;
+		c->r = c->r ?: r;
 	}
-	return t ? 0 : -ENOMEM;
+	return t ? c->r : -ENOMEM;
 }
 
 static int count_all(struct check *c, struct err **e)
@@ -140,6 +209,7 @@ static int count_all(struct check *c, struct err **e)
 
 	mark(c, 0, s->cluster_size);
 	mark(c, s->h.l1_off, (uint64_t)s->h.l1_size * 8);
+	c->l1_at = s->h.l1_off;
 	r = count_l1(c, s->l1, s->h.l1_size, true);
 	if (r < 0)
 		return err_sys(e, -r, "walk the L1 table");
@@ -156,6 +226,7 @@ static int count_all(struct check *c, struct err **e)
 			       : -ENOMEM;
 			for (uint32_t k = 0; r == 0 && k < v[i].l1_size; k++)
 				l1[k] = be64toh(l1[k]);
+			c->l1_at = v[i].l1_off;
 			if (r == 0)
 				r = count_l1(c, l1, v[i].l1_size, false);
 		}
@@ -279,8 +350,14 @@ static int compare(struct check *c, bool fix_leaks, uint64_t *low, uint64_t *lea
 				    "Leaked cluster %" PRIu64 " refcount=%" PRIu64
 				    " reference=%" PRIu64,
 				    i, have, want);
-			if (fix_leaks && q_ref_add(s, i, (int64_t)(want - have)) < 0)
-				return -EIO;
+			if (fix_leaks) {
+				struct q_refblock *b = &s->refblocks[i / s->rb_entries];
+
+				q_refblock_set(s, b->data, i % s->rb_entries, want);
+				b->dirty = s->refs_dirty = true;
+				if (want == 0)
+					s->free_hint = MIN(s->free_hint, i);
+			}
 		}
 	}
 	return 0;
@@ -352,9 +429,18 @@ int q_check(struct disk_node *n, enum disk_repair repair, struct disk_check *ret
 		}
 	}
 	ret->total = DIV_ROUND_UP(s->h.size, (uint64_t)s->cluster_size);
+	c.mend = repair == DISK_REPAIR_ALL && !n->readonly;
 	r = count_all(&c, e);
-	if (r < 0)
+	c.mend = false;
+	if (ret->corruptions_fixed) { /* tables in memory may be as they were */
+		if (r == 0)
+			r = node_sync_op(s->file, DISK_FLUSH, 0, 0, 0);
+		q_tables_drop(s);
+	}
+	if (r < 0) {
+		r = e && *e ? r : err_sys(e, -r, "repair");
 		goto out;
+	}
 	if (c.bad_blocks && !s->refs_loaded) {
 		low = 1;
 		leaks = 0;
@@ -367,11 +453,15 @@ int q_check(struct disk_node *n, enum disk_repair repair, struct disk_check *ret
 		    (low || c.bad_blocks)) { /* the old structures go */
 			memset(count, 0, c.n * sizeof(*count));
 			c.high = own;
-			ret->message = NULL;
 			*ret = (struct disk_check){ .corruptions = ret->corruptions,
+						    .corruptions_fixed = ret->corruptions_fixed,
 						    .errors = ret->errors,
-						    .total = ret->total };
+						    .total = ret->total,
+						    .message = ret->message,
+						    .arg = ret->arg };
+			c.quiet = true; /* it has been said */
 			r = r ?: count_all(&c, e);
+			c.quiet = false;
 		}
 	}
 	ret->corruptions += low;
