@@ -42,6 +42,10 @@ int store_load(struct store *s, store_each_fn *fn, void *arg, struct err **e);
  * differs; -ENOENT: not there; -ENOSPC, -EIO. */
 int store_apply(struct store *s, const struct store_change *changes, size_t n, struct err **e);
 
+/* The same without waiting for the disk: it outlives this process, and what store_apply() wrote before and after keeps its order, but
+ * a power cut may take it back.  For what the host says again after a restart: status, steps of tasks. */
+int store_apply_soon(struct store *s, const struct store_change *changes, size_t n, struct err **e);
+
 /* A consistent copy beside the running store; -ENOTSUP where the store has its own means (etcd). */
 int store_backup(struct store *s, const char *path, struct err **e);
 

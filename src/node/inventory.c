@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "base/vec.h"
 #include "gen/error.h"
 #include "gen/errors.h"
 
@@ -362,6 +363,12 @@ size_t inventory_count(struct inventory *inv, const char *type)
 
 /* -- changing ------------------------------------------------------------------------------------- */
 
+/* What only this host's next start has to know may be lost with its power. */
+static bool is_passing(const struct object *o)
+{
+	return streq(o->type, "task") || json_bool(json_get(o->spec, "auto_remove"), false);
+}
+
 static int store_object(struct inventory *inv, const struct object *o, int64_t expect,
 			struct err **e)
 {
@@ -374,7 +381,7 @@ static int store_object(struct inventory *inv, const struct object *o, int64_t e
 
 	if (!body)
 		return err_sys(e, ENOMEM, "store %s '%s'", o->type, o->name);
-	return store_apply(inv->store, &c, 1, e);
+	return (is_passing(o) ? store_apply_soon : store_apply)(inv->store, &c, 1, e);
 }
 
 int inventory_create(struct inventory *inv, const struct object_init *init, struct object **ret,
@@ -477,8 +484,37 @@ int inventory_change(struct inventory *inv, struct object *o, const struct objec
 	return 0;
 }
 
+/* All that is dirty in one transaction; -errno: one of them was refused, and none is written. */
+static int flush_together(struct inventory *inv)
+{
+	VEC(struct store_change) changes = { 0 };
+	struct object *o;
+	int r = 0;
+
+	list_for_each_entry(o, &inv->dirty, dirty_node) {
+		struct store_change c = {
+			.op = STORE_PUT,
+			.record = { o->type, o->id, o->project, o->name, o->revision, body_of(o) },
+			.expect = o->revision,
+		};
+
+		r = c.record.body ? vec_push(&changes, c) : -ENOMEM;
+		if (r < 0) {
+			free((char *)(uintptr_t)c.record.body);
+			break;
+		}
+	}
+	if (r == 0)
+		r = store_apply_soon(inv->store, changes.v, changes.n, NULL);
+	for (size_t k = 0; k < changes.n; k++)
+		free((char *)(uintptr_t)changes.v[k].record.body);
+	vec_done(&changes);
+	return r;
+}
+
 int inventory_flush(struct inventory *inv, struct err **e)
 {
+	bool together = !list_empty(&inv->dirty) && flush_together(inv) == 0;
 	int ret = 0;
 
 	for (;;) {
@@ -489,6 +525,8 @@ int inventory_flush(struct inventory *inv, struct err **e)
 		if (!o)
 			return ret;
 		o->dirty = false;
+		if (together)
+			continue;
 		r = store_object(inv, o, o->revision, ret ? NULL : e);
 		if (r < 0)
 			ret = r;
@@ -539,7 +577,7 @@ int inventory_patch_status(struct inventory *inv, struct object *o, struct json 
 int inventory_delete(struct inventory *inv, struct object *o, struct err **e)
 {
 	struct store_change c = { .op = STORE_DELETE, .record = { .id = o->id }, .expect = -1 };
-	int r = store_apply(inv->store, &c, 1, e);
+	int r = (is_passing(o) ? store_apply_soon : store_apply)(inv->store, &c, 1, e);
 
 	if (r < 0)
 		return err_wrap(e, r, "delete %s '%s'", o->type, o->name);

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/opt.h"
 #include "base/str.h"
+#include "node/api/api.h"
 #include "node/audit.h"
 #include "node/config.h"
 #include "node/host.h"
@@ -269,6 +270,8 @@ static void stop(struct daemon_ *d)
 	servers_close(n->servers);
 	router_free(d->router);
 	tasks_free(n->tasks);
+	if (n->instances)
+		api_execs_close(n->instances);
 	instances_close(n->instances);
 	networks_close(n->networks);
 	events_free(n->events);

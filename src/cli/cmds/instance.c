@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/atomicfile.h"
 #include "base/str.h"
+#include "base/uuid.h"
 #include "cli/output.h"
 #include "cli/request.h"
 #include "ext/yaml.h"
@@ -196,12 +197,29 @@ static int have_image(struct cli *cli, const struct json *body, struct err **e)
 	return pull(cli, image, e);
 }
 
+/* "debian-3f9a27" for registry/debian:bookworm: nobody has to think of a name. */
+static struct json *name_for(const struct json *body)
+{
+	const char *image = json_str(json_walk(body, "spec", "image", NULL)), *base;
+	struct uuid u = uuid_v4();
+	char word[32];
+	size_t n;
+
+	base = image && strrchr(image, '/') ? strrchr(image, '/') + 1 : image ? image : "vm";
+	n = MIN(strcspn(base, ":@"), sizeof(word) - 1);
+	memcpy(word, base, n);
+	word[n] = '\0';
+	return json_new_fmt("%s-%02x%02x%02x", word, u.b[0], u.b[1], u.b[2]);
+}
+
 int instance_make(struct cli *cli, bool start, struct json **ret, struct err **e)
 {
 	_cleanup_(json_freep) struct json *body = NULL, *query = json_new_obj(), *task = NULL;
 	struct cli_request rq = { .route = cli_route("instance_create"), .query = query };
 	int r = instance_body(cli, &body, e);
 
+	if (r == 0 && !json_str(json_get(body, "name")))
+		r = json_set(body, "name", name_for(body)) < 0 ? no_memory(e) : 0;
 	if (r == 0)
 		r = have_image(cli, body, e);
 	if (r < 0)

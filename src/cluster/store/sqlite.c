@@ -8,6 +8,7 @@
 struct sqlite_store {
 	struct store base;
 	struct db *db;
+	bool soon; /* commits do not wait for the disk now */
 };
 
 static const char *const migrations[] = {
@@ -113,17 +114,36 @@ static int change(struct db *db, const struct store_change *c, struct err **e)
 	return c->op == STORE_PUT ? put(db, &c->record, e) : delete (db, &c->record, e);
 }
 
-static int apply(struct store *s, const struct store_change *changes, size_t n, struct err **e)
+static int apply_as(struct store *s, const struct store_change *changes, size_t n, bool soon,
+		    struct err **e)
 {
-	struct db *db = self(s)->db;
-	int r = db_begin(db, e);
+	struct sqlite_store *q = self(s);
+	struct db *db = q->db;
+	int r = 0;
 
+	/* WAL keeps the order: a full commit takes those before it to the disk, too */
+	if (q->soon != soon)
+		r = db_exec(db, soon ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=FULL", e);
+	if (r == 0) {
+		q->soon = soon;
+		r = db_begin(db, e);
+	}
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = change(db, &changes[i], e);
 	if (r == 0)
 		return db_commit(db, e);
 	db_rollback(db);
 	return r;
+}
+
+static int apply(struct store *s, const struct store_change *changes, size_t n, struct err **e)
+{
+	return apply_as(s, changes, n, false, e);
+}
+
+static int apply_soon(struct store *s, const struct store_change *changes, size_t n, struct err **e)
+{
+	return apply_as(s, changes, n, true, e);
 }
 
 static int backup(struct store *s, const char *path, struct err **e)
@@ -141,6 +161,7 @@ static const struct store_ops sqlite_ops = {
 	.name = "sqlite",
 	.load = load,
 	.apply = apply,
+	.apply_soon = apply_soon,
 	.backup = backup,
 	.close = close_store,
 };

@@ -11,6 +11,11 @@ int store_apply(struct store *s, const struct store_change *changes, size_t n, s
 	return s->ops->apply(s, changes, n, e);
 }
 
+int store_apply_soon(struct store *s, const struct store_change *changes, size_t n, struct err **e)
+{
+	return (s->ops->apply_soon ? s->ops->apply_soon : s->ops->apply)(s, changes, n, e);
+}
+
 int store_backup(struct store *s, const char *path, struct err **e)
 {
 	if (!s->ops->backup)

@@ -8,6 +8,9 @@ struct store_ops {
 	const char *name;
 	int (*load)(struct store *s, store_each_fn *fn, void *arg, struct err **e);
 	int (*apply)(struct store *s, const struct store_change *changes, size_t n, struct err **e);
+	/* As store_apply_soon(); NULL: apply. */
+	int (*apply_soon)(struct store *s, const struct store_change *changes, size_t n,
+			  struct err **e);
 	int (*backup)(struct store *s, const char *path, struct err **e); /* may be NULL */
 	void (*close)(struct store *s);
 };

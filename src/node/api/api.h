@@ -33,6 +33,9 @@ void api_accepted(struct api_call *c, struct object *task);
 
 /* instance.c: the instance that the path names; NULL after api_fail(). */
 struct instance *api_instance(struct api_call *c);
+struct instances;
+/* exec.c: the daemon stops; commands inside go on. */
+void api_execs_close(struct instances *all);
 /* Hands a task about target in and answers with it; args: taken, may be NULL. */
 void api_submit(struct api_call *c, const char *verb, const char *target, const char *project,
 		struct json *args);

@@ -81,7 +81,7 @@ static void say_end(struct relay *r)
 static void end_if_done(struct relay *r)
 {
 	if (r->closing || !r->w || r->sources[0].fd >= 0 || r->sources[1].fd >= 0 ||
-	    !(r->exited || r->cfg.end_at_eof))
+	    !(r->exited || (r->cfg.end_at_eof && !r->cfg.later)))
 		return;
 	r->closing = true;
 	timer_stop(&r->linger);
@@ -181,8 +181,11 @@ static void on_input_room(struct watch *watch, uint32_t events)
 
 static void set_in_events(struct relay *r)
 {
-	if (r->cfg.stream.in < 0)
+	if (r->cfg.stream.in < 0) {
+		if (r->w && r->cfg.later)
+			websocket_pause(r->w, r->input.len > PENDING_MAX && !r->closing);
 		return;
+	}
 	if (r->input.len == 0 && r->input_ends) {
 		close_input(r);
 		return;
@@ -221,7 +224,7 @@ static void on_message(struct websocket *w, bool text, const void *data, size_t 
 
 	if (text) {
 		on_text(r, data, len);
-	} else if (!r->cfg.readonly && !r->input_ends && r->cfg.stream.in >= 0) {
+	} else if (!r->cfg.readonly && !r->input_ends && (r->cfg.stream.in >= 0 || r->cfg.later)) {
 		if (buf_add(&r->input, data, len) < 0)
 			log_warn("input of a client is lost: out of memory");
 		set_in_events(r);
@@ -321,6 +324,8 @@ int relay_start(struct api_call *c, const struct relay_cfg *cfg, struct relay **
 	}
 	r->cfg = *cfg;
 	r->loop = c->node->loop;
+	if (cfg->later)
+		r->cfg.stream = ENGINE_STREAM_NONE;
 	e = take_stream(r);
 	if (e < 0)
 		api_fail(c, e, NULL);
@@ -331,6 +336,24 @@ int relay_start(struct api_call *c, const struct relay_cfg *cfg, struct relay **
 	else if (ret)
 		*ret = r;
 	return e;
+}
+
+int relay_connect(struct relay *r, struct engine_stream *s)
+{
+	int e;
+
+	r->cfg.stream = *s;
+	*s = ENGINE_STREAM_NONE;
+	r->cfg.later = false;
+	e = take_stream(r);
+	if (e < 0 || r->closing) {
+		engine_stream_close(&r->cfg.stream);
+		return e;
+	}
+	set_in_events(r);
+	if (r->w)
+		on_drained(r->w, r);
+	return 0;
 }
 
 int relay_say(struct relay *r, unsigned int which, const void *data, size_t len)

@@ -18,6 +18,7 @@ struct relay_cfg {
 	bool raw;		     /* a screen: bytes as they are, both ways, no text */
 	bool readonly;		     /* what the client types is dropped */
 	bool end_at_eof;	     /* nobody will call relay_exit() */
+	bool later;		     /* there is no stream yet: it comes by relay_connect() */
 	/* NULL: there is nothing to resize. */
 	int (*resize)(void *arg, unsigned int rows, unsigned int columns);
 	/* The relay is over; freed when this returns.  Also when the client left before it began.  NULL: nobody cares. */
@@ -27,6 +28,8 @@ struct relay_cfg {
 
 /* Ends the call.  *ret (may be NULL) lives until gone.  -errno: the call was refused, gone is not called. */
 int relay_start(struct api_call *c, const struct relay_cfg *cfg, struct relay **ret);
+/* What `later` announced; s: taken, also on failure.  What the client typed meanwhile goes there first. */
+int relay_connect(struct relay *r, struct engine_stream *s);
 /* Before what the process says: output from a log, say.  which: 1 or 2.  -EPIPE, -ENOMEM. */
 int relay_say(struct relay *r, unsigned int which, const void *data, size_t len);
 /* The process ended: the rest of its output is sent, then how it ended.  message: NULL or why. */

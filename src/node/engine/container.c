@@ -844,9 +844,9 @@ struct top_call {
 
 static bool process_read(pid_t pid, struct engine_process *p)
 {
-	_cleanup_(buf_done) struct buf cmd = { 0 }, status = { 0 }, stat = { 0 };
+	_cleanup_(buf_done) struct buf cmd = { 0 }, status = { 0 }, stat = { 0 }, map = { 0 };
 	unsigned long long ut = 0, st = 0, rss = 0;
-	unsigned int uid = 0;
+	unsigned int uid = 0, inside, outside, count;
 	const char *s;
 	char path[64];
 
@@ -867,6 +867,11 @@ static bool process_read(pid_t pid, struct engine_process *p)
 	s = strstr(buf_str(&status), "\nVmRSS:");
 	if (s)
 		sscanf(s, "\nVmRSS: %llu", &rss);
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)pid);
+	if (file_read(AT_FDCWD, path, 4096, &map, NULL) == 0 &&
+	    sscanf(buf_str(&map), "%u %u %u", &inside, &outside, &count) == 3 && uid >= outside &&
+	    uid - outside < count)
+		uid = uid - outside + inside;
 	snprintf(p->user, sizeof(p->user), "%u", uid);
 	p->memory = rss * 1024;
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);

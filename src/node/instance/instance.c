@@ -40,7 +40,6 @@ int instance_new(struct instances *all, struct object *o, struct instance **ret,
 	i->state = s < 0 ? API_INSTANCE_STATE_CREATING : (enum api_instance_state)s;
 	list_init(&i->waiters);
 	list_init(&i->attaches);
-	list_init(&i->execs);
 	hmap_add(&all->all, &i->node, hash_str(o->id));
 	if (ret)
 		*ret = i;
@@ -94,6 +93,7 @@ int instances_open(struct node *n, struct instances **ret, struct err **e)
 	}
 	all->node = n;
 	all->userns = -1;
+	list_init(&all->execs);
 	all->env = (struct engine_env){ .loop = n->loop,
 					.workers = n->workers,
 					.images = images_store(n->images),
@@ -319,8 +319,47 @@ static bool host_booted(struct node *n)
 	return fd >= 0;
 }
 
+static bool has_task(struct node *n, const char *id)
+{
+	for (struct object *o = inventory_next(n->inventory, "task", NULL); o;
+	     o = inventory_next(n->inventory, "task", o)) {
+		const char *target = json_str(json_get(o->spec, "target"));
+
+		if (target && streq(target, id) && !json_get(o->status, "finished"))
+			return true;
+	}
+	return false;
+}
+
+/* Half-made ones whose task is lost: a power cut may take back the journal, which is on disk a moment later than the object. */
+static void sweep(struct instances *all)
+{
+	struct object *o, *next;
+
+	for (o = inventory_next(all->node->inventory, "instance", NULL); o; o = next) {
+		struct instance *i = instance_get(all, o->id);
+		struct engine_exit x = { .code = 255,
+					 .when = now_real(),
+					 .message = "its start was cut short" };
+
+		next = inventory_next(all->node->inventory, "instance", o);
+		if (!i || has_task(all->node, o->id))
+			continue;
+		if (i->state == API_INSTANCE_STATE_STARTING) {
+			instance_ended(i, &x);
+		} else if (i->state == API_INSTANCE_STATE_CREATING) {
+			struct task_request rq = { .verb = "instance.remove",
+						   .target = o->id,
+						   .project = o->project };
+
+			task_submit(all->node->tasks, &rq, NULL, NULL);
+		}
+	}
+}
+
 void instances_autostart(struct instances *all)
 {
+	sweep(all);
 	if (!host_booted(all->node))
 		return;
 	for (struct object *o = inventory_next(all->node->inventory, "instance", NULL); o;

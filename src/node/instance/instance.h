@@ -29,8 +29,8 @@ struct instances {
 	struct node *node;
 	struct engine_env env;
 	struct hmap all;
-	int userns; /* of containers; -1: not made yet */
-	unsigned int n_running;
+	int userns;		       /* of containers; -1: not made yet */
+	struct list execs;	       /* sessions of api/exec.c */
 	size_t adopting;	       /* at the start of the daemon */
 	void (*ready)(struct node *n); /* when that is over */
 };
@@ -46,6 +46,7 @@ struct instance_waiter { /* caller's memory */
 struct instance_attach { /* caller's memory */
 	/* s: taken, on success; e: taken. Called once. */
 	void (*fn)(struct instance_attach *a, struct engine_stream *s, int r, struct err *e);
+	bool *busy; /* set while the engine has this memory: fn is still to come */
 	struct engine_call call;
 	struct engine_stream stream;
 	struct list node;
@@ -71,7 +72,6 @@ struct instance {
 	struct health health;
 	struct list waiters;  /* instance_waiter */
 	struct list attaches; /* instance_attach, waiting for a start */
-	struct list execs;    /* exec.c */
 };
 
 int instances_open(struct node *n, struct instances **ret, struct err **e);

@@ -202,6 +202,7 @@ static void attach_all(struct instance_run *run)
 		a->call.done = on_attached;
 		a->call.data = run;
 		run->attaching++;
+		*a->busy = true;
 		i->engine->ops->console(i->engine, &a->stream, &a->call);
 	}
 	if (--run->attaching == 0)
