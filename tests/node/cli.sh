@@ -15,7 +15,7 @@ status_of() { timeout 20 "$@" >/dev/null 2>&1; echo $?; }
 t "help lists the commands" sh -c "strata --help | grep -q '^  task'"
 t "and those of a group" sh -c "strata help task | grep -q '^  wait'"
 t "with examples for each" sh -c "strata project create --help | grep -q '^  strata project create lab'"
-t_fails "what the daemon does not serve is not there" sh -c "strata --help | grep -q '^  run '"
+t_fails "what the daemon does not serve is not there" sh -c "strata --help | grep -q '^  suspend '"
 t_eq "without a command the status is 2" "$(status_of strata)" 2
 t_eq "a near miss is offered" "$(err_of strata tsk ls)" "strata: tsk: unknown command; did you mean 'task'?"
 t_eq "a wrong flag is a usage error" "$(status_of strata host ls --nope)" 2
