@@ -85,6 +85,24 @@ int cmd_state(const struct globals *g, int argc, char **argv, struct err **e)
 	return r;
 }
 
+/* The state object on one line. */
+static void add_state_line(struct buf *b, struct container *c, const char *status)
+{
+	_cleanup_(buf_done) struct buf full = { 0 };
+	bool text = false;
+	const char *p;
+
+	container_state_json(c, status, true, &full);
+	for (p = buf_str(&full); *p; p++) {
+		if (text || (*p != ' ' && *p != '\n'))
+			buf_addc(b, *p);
+		if (text && *p == '\\')
+			buf_addc(b, *++p);
+		else if (*p == '"')
+			text = !text;
+	}
+}
+
 int cmd_list(const struct globals *g, int argc, char **argv, struct err **e)
 {
 	struct flags f = { 0 };
@@ -124,7 +142,7 @@ int cmd_list(const struct globals *g, int argc, char **argv, struct err **e)
 		if (json) {
 			if (!first)
 				buf_addc(&b, ',');
-			container_state_json(&c, ct_status_names[s], true, &b);
+			add_state_line(&b, &c, ct_status_names[s]);
 		} else {
 			buf_addf(&b, "%-23s %-11d %-11s %-39s %-31s %s\n", c.id,
 				 s == CT_STOPPED ? 0 : (int)c.pid, ct_status_names[s], c.bundle,

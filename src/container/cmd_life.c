@@ -14,8 +14,8 @@ struct flags {
 	uint64_t preserve_fds;
 	bool no_pivot, no_new_keyring, no_subreaper, detach, keep, tty, help;
 	/* exec */
-	char *cwd, *user, *process, *apparmor, *label, *cgroup;
-	opt_list env, groups, caps;
+	char *cwd, *user, *process, *apparmor, *label;
+	opt_list env, groups, caps, cgroups;
 	bool no_new_privs, ignore_paused;
 	/* kill, delete */
 	bool all, force, regex;
@@ -53,7 +53,8 @@ static const struct opt exec_options[] = {
 	F(caps, LIST, "cap", 'c', "CAP", "add a capability; may be repeated"),
 	F(console_socket, STR, "console-socket", 0, "PATH", "where the terminal goes"),
 	F(preserve_fds, U64, "preserve-fds", 0, "N", "pass descriptors 3 to 2+N"),
-	F(cgroup, STR, "cgroup", 0, "PATH", "in this cgroup below the container's"),
+	F(cgroups, LIST, "cgroup", 0, "[CTRL,...:]PATH",
+	  "in this cgroup below the container's; may be repeated"),
 	F(ignore_paused, FLAG, "ignore-paused", 0, NULL, "also when the container is paused"),
 	F(no_subreaper, FLAG, "no-subreaper", 0, NULL, "accepted for runc's callers"),
 	HELP,
@@ -127,6 +128,7 @@ int cmd_exec(const struct globals *g, int argc, char **argv, struct err **e)
 	vec_push(&f.env, NULL);
 	vec_push(&f.groups, NULL);
 	vec_push(&f.caps, NULL);
+	vec_push(&f.cgroups, NULL);
 	o.id = argv[1];
 	o.args = n > 1 ? argv + 2 : NULL;
 	if (o.args)
@@ -141,7 +143,7 @@ int cmd_exec(const struct globals *g, int argc, char **argv, struct err **e)
 	o.label = f.label;
 	o.console_socket = f.console_socket;
 	o.pid_file = f.pid_file;
-	o.cgroup = f.cgroup;
+	o.cgroups = f.cgroups.v;
 	o.tty = f.tty;
 	o.no_new_privs = f.no_new_privs;
 	o.detach = f.detach;

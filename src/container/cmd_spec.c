@@ -134,8 +134,10 @@ static void write_spec(struct buf *b, bool rootless)
 		buf_adds(b, "\t\t\t{\n\t\t\t\t\"type\": \"network\"\n\t\t\t},\n");
 	buf_adds(
 		b,
-		"\t\t\t{\n\t\t\t\t\"type\": \"ipc\"\n\t\t\t},\n\t\t\t{\n\t\t\t\t\"type\": \"uts\"\n\t\t\t},\n"
-		"\t\t\t{\n\t\t\t\t\"type\": \"cgroup\"\n\t\t\t},\n");
+		"\t\t\t{\n\t\t\t\t\"type\": \"ipc\"\n\t\t\t},\n\t\t\t{\n\t\t\t\t\"type\": \"uts\"\n\t\t\t},\n");
+	/* As runc: on v1 the names of the host's folders were always seen, and callers read them. */
+	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0)
+		buf_adds(b, "\t\t\t{\n\t\t\t\t\"type\": \"cgroup\"\n\t\t\t},\n");
 	if (rootless)
 		buf_adds(b, "\t\t\t{\n\t\t\t\t\"type\": \"user\"\n\t\t\t},\n");
 	buf_adds(b, "\t\t\t{\n\t\t\t\t\"type\": \"mount\"\n\t\t\t}\n\t\t],\n");

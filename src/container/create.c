@@ -500,6 +500,9 @@ static int begin(struct start *st, struct err **e)
 	st->in.root.cg = &st->cg;
 	st->in.root.rootfd = -1;
 	st->in.root.no_pivot = st->o->no_pivot;
+	st->in.root.at_path = (st->s.n_hooks[HOOK_PRESTART] || st->s.n_hooks[HOOK_CREATE_RUNTIME] ||
+			       st->s.n_hooks[HOOK_CREATE_CONTAINER]) &&
+			      !(st->s.rootfs_propagation & MS_SHARED);
 	st->in.root.user_ns = st->s.ns[NS_USER].present || geteuid() != 0;
 	st->in.root.cgroup_ns = st->s.ns[NS_CGROUP].present;
 	st->in.need_hooks = st->s.n_hooks[HOOK_PRESTART] || st->s.n_hooks[HOOK_CREATE_RUNTIME];

@@ -5,6 +5,7 @@
 #include "container/exec.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -192,6 +193,48 @@ static unsigned int join_flags(const struct exec *x)
 	return flags;
 }
 
+/* The folder of cgroup v2 to be born in; -1: none. */
+static int open_v2(struct exec *x, const char *const *subs, int *ret, struct err **e)
+{
+	size_t i;
+
+	for (i = 0; i < x->cg.n; i++) {
+		const struct cg_hierarchy *h = &x->cg.h[i];
+
+		if (!h->v2 || h->fd < 0)
+			continue;
+		*ret = openat(h->fd, subs[i] ? subs[i] : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (*ret < 0)
+			return cgroups_sub_error(h, subs[i] ? subs[i] : ".", errno, e);
+	}
+	return 0;
+}
+
+/* Where the container's first process is now. */
+static int init_v2(struct exec *x)
+{
+	char path[PATH_MAX], line[PATH_MAX];
+	const char *mount = NULL;
+	size_t i;
+	int fd = -1;
+	FILE *f;
+
+	for (i = 0; i < x->cg.n; i++)
+		if (x->cg.h[i].v2)
+			mount = x->cg.h[i].mount;
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)x->c.pid);
+	f = mount ? fopen(path, "re") : NULL;
+	while (f && fd < 0 && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (str_starts(line, "0::/") &&
+		    snprintf(path, sizeof(path), "%s%s", mount, line + 3) < (int)sizeof(path))
+			fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	}
+	if (f)
+		fclose(f);
+	return fd;
+}
+
 static int spawn(struct exec *x, struct err **e)
 {
 	_cleanup_(buf_done) struct buf b = { 0 };
@@ -201,8 +244,7 @@ static int spawn(struct exec *x, struct err **e)
 	struct final_args a = {
 		.spec = &x->s, .process = &x->p, .preserve = x->o->preserve_fds, .extra_env = env
 	};
-	const char *sub = x->o->cgroup && *x->o->cgroup ? x->o->cgroup + strspn(x->o->cgroup, "/")
-							: NULL;
+	const char *subs[CG_HIERARCHIES_MAX];
 	struct final_plan *f;
 	int pair[2], r, n;
 	pid_t pid;
@@ -233,16 +275,16 @@ static int spawn(struct exec *x, struct err **e)
 		true; /* also without a pid namespace: our child must not be what we see in /proc */
 	f->open_tty = x->p.terminal;
 	f->console_fd = x->console;
-	if (sub && (strstr(sub, "..") || !*sub))
-		return err_set(e, EINVAL, "usage", "--cgroup: '%s' is not a clean path",
-			       x->o->cgroup);
-	n = cgroups_join_fds(&x->cg, sub, f->attach_fds, FINAL_ATTACH_MAX, e);
+	r = cgroups_subs(&x->cg, x->o->cgroups, subs, e);
+	if (r < 0)
+		return err_wrap(e, r, "--cgroup");
+	n = cgroups_join_fds(&x->cg, subs, f->attach_fds, FINAL_ATTACH_MAX, e);
 	if (n < 0)
 		return n;
 	f->n_attach = (uint32_t)n;
-	if (cgroups_v2_fd(&x->cg) >= 0)
-		v2 = openat(cgroups_v2_fd(&x->cg), sub ? sub : ".",
-			    O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r = open_v2(x, subs, &v2, e);
+	if (r < 0)
+		return r;
 	plan = final_plan_fd(&b, e);
 	if (plan < 0)
 		return plan;
@@ -250,6 +292,12 @@ static int spawn(struct exec *x, struct err **e)
 	if (image < 0)
 		return image;
 	pid = sys_clone3(0, SIGCHLD, NULL, v2);
+	if (pid == -EBUSY && v2 >= 0 && !(x->o->cgroups && x->o->cgroups[0])) {
+		/* The container has handed controllers on to folders of its own, so none may live in the one above. */
+		safe_close(v2);
+		v2 = init_v2(x);
+		pid = sys_clone3(0, SIGCHLD, NULL, v2);
+	}
 	if (pid == 0) {
 		struct err *why = NULL;
 

@@ -20,7 +20,9 @@ struct exec_opts {
 	char *const *env;		   /* added; NULL-terminated or NULL */
 	const char *cwd, *user;		   /* "uid[:gid]" */
 	char *const *groups, *const *caps; /* added */
-	const char *apparmor, *label, *console_socket, *pid_file, *cgroup;
+	const char *apparmor, *label, *console_socket, *pid_file;
+	char *const *
+		cgroups; /* below the container's: "path" or "controller,...:path"; NULL-terminated or NULL */
 	bool tty, no_new_privs, detach, ignore_paused;
 	unsigned int preserve_fds;
 	struct exec_result *ret; /* as in struct create_opts */

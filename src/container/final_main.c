@@ -199,10 +199,15 @@ static void run_hook(const struct final_hook *h)
 	if (pipe2(in, O_CLOEXEC) < 0)
 		die(errno, "hook '%s': pipe", str(h->path));
 	pid = sys_clone3(0, SIGCHLD, &pidfd, -1);
+	if (pid == -ENOSYS || pid == -EPERM) { /* the filter */
+		pid = fork();
+		pidfd = pid > 0 ? sys_pidfd_open(pid) : -1;
+	}
 	if (pid < 0)
-		die(-pid, "hook '%s': new process", str(h->path));
+		die(errno, "hook '%s': new process", str(h->path));
 	if (pid == 0) {
 		dup2(in[0], 0);
+		sys_cloexec_range(3, ~0U);
 		execve(str(h->path), table(&h->args, args, ARRAY_SIZE(args)),
 		       table(&h->env, env, ARRAY_SIZE(env)));
 		_exit(127);
@@ -215,20 +220,28 @@ static void run_hook(const struct final_hook *h)
 	close(in[1]);
 	p = (struct pollfd){ .fd = pidfd, .events = POLLIN };
 	do {
-		r = poll(&p, 1, h->timeout > 0 ? h->timeout * 1000 : -1);
+		/* without a pidfd (the filter again) a timeout cannot be kept */
+		r = pidfd < 0 ? 1 : poll(&p, 1, h->timeout > 0 ? h->timeout * 1000 : -1);
 	} while (r < 0 && errno == EINTR);
 	if (r == 0)
 		kill(pid, SIGKILL);
-	close(pidfd);
+	if (pidfd >= 0)
+		close(pidfd);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (r == 0)
 		die(ETIMEDOUT, "startContainer hook '%s' took more than %d s", str(h->path),
 		    h->timeout);
+	if (WIFSIGNALED(status)) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "%s", strsignal(WTERMSIG(status)));
+		text[0] = (char)(text[0] | 0x20);
+		die(0, "error running hook: startContainer hook '%s' died: %s", str(h->path), text);
+	}
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		die(0, "startContainer hook '%s' failed with %s %d", str(h->path),
-		    WIFEXITED(status) ? "status" : "signal",
-		    WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+		die(0, "error running hook: startContainer hook '%s' failed with status %d",
+		    str(h->path), WEXITSTATUS(status));
 }
 
 /* -- the program -- */
@@ -502,10 +515,6 @@ int main(int argc, char **argv)
 		} while (plan->sync_fd < 0 || !wait_go());
 		close(plan->listen_fd);
 	}
-	for (i = 0; i < plan->hooks.n; i++)
-		run_hook(&((const struct final_hook *)(const void *)((const char *)plan +
-								     plan->hooks.off))[i]);
-
 	/* Nothing of ours may stay open in the program, whoever forgot to mark it. */
 	sys_cloexec_range(3 + plan->preserve, ~0U);
 	labels();
@@ -523,6 +532,10 @@ int main(int argc, char **argv)
 	table(&plan->argv, args, ARRAY_SIZE(args));
 	if (plan->seccomp.n && plan->no_new_privs)
 		seccomp();
+	/* The programs of these hooks come from the image: they get no more rights than the user's own. */
+	for (i = 0; i < plan->hooks.n; i++)
+		run_hook(&((const struct final_hook *)(const void *)((const char *)plan +
+								     plan->hooks.off))[i]);
 	execve(exe, args, env);
 	die(errno, "exec '%s'", exe);
 }

@@ -33,7 +33,8 @@ static int pass_listener(int sock, int pidfd, int number, int plan_fd, struct co
 		return err_set(e, EINVAL, "config.field", "linux.seccomp.listenerPath: is missing");
 	to = tty_connect(path, e);
 	if (to < 0)
-		return err_wrap(e, to, "linux.seccomp.listenerPath");
+		return err_wrap(e, to,
+				"linux.seccomp.listenerPath: failed to connect with seccomp agent");
 	plan = mmap(NULL, sizeof(*plan), PROT_READ | PROT_WRITE, MAP_SHARED, plan_fd, 0);
 	if (plan == MAP_FAILED)
 		return err_sys(e, errno, "map the plan");

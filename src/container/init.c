@@ -335,6 +335,9 @@ static int run(struct init *in, struct err **e)
 			return r;
 	}
 	if (s->n_hooks[HOOK_CREATE_CONTAINER]) {
+		/* They find the root where they stand, as with runc and crun. */
+		if (fchdir(in->root.rootfd) < 0)
+			return err_sys(e, errno, "enter the root");
 		r = hooks_run(s, HOOK_CREATE_CONTAINER, in->state_json, e);
 		if (r < 0)
 			return r;

@@ -156,8 +156,10 @@ static int target(struct rootfs *r, const struct spec_mount *m, const char *dest
 		fd = sys_openat2(r->rootfd, *dest ? dest : ".", O_PATH, 0,
 				 SYS_RESOLVE_IN_ROOT | SYS_RESOLVE_NO_SYMLINKS);
 		if (fd == -ELOOP)
-			return err_set(e, ELOOP, "mount.symlink",
-				       "mount '%s': the path goes over a symlink", m->dest);
+			return err_set(
+				e, ELOOP, "mount.symlink",
+				"mount '%s': must be mounted on ordinary directory, the path goes over a symlink",
+				m->dest);
 		if (fd >= 0)
 			return fd;
 	}
@@ -456,6 +458,7 @@ int rootfs_mounts(struct rootfs *r, struct err **e)
 
 	for (i = 0; i < r->s->n_mounts && q == 0; i++) {
 		const struct spec_mount *m = &r->s->mounts[i];
+		struct spec_mount later;
 
 		clean(m->dest, dest, sizeof(dest));
 		q = check_proc(m, dest, e);
@@ -463,6 +466,12 @@ int rootfs_mounts(struct rootfs *r, struct err **e)
 			return q;
 		if (streq(dest, "dev"))
 			r->dev_is_bind = m->o.bind;
+		if (streq(dest, "dev") && !m->o.bind && m->o.attr_set & MOUNT_ATTR_RDONLY) {
+			later = *m;
+			later.o.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+			r->dev_read_only = true;
+			m = &later;
+		}
 		if (m->o.remount)
 			q = remount(r, m, dest, e);
 		else if (m->o.bind)

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+#include "base/atomicfile.h"
 #include "base/str.h"
 #include "sys/mountapi.h"
 #include "sys/openat2.h"
@@ -92,8 +93,13 @@ int rootfs_enter(struct rootfs *r, struct err **e)
 	tree = r->tree >= 0 ? TAKE_FD(r->tree) : rootfs_prepare(r->path, false, e);
 	if (tree < 0)
 		return tree;
-	/* On top of the old root: so the way to it on the host need not be open to the container's root. */
-	at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Hooks of the kinds that run before pivot_root look for it at its path in our mount namespace.  Otherwise on top of the
+	 * old root: so the way to it on the host need not be open to the container's root. */
+	if (r->at_path)
+		at = open(r->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r->at_path = at >= 0;
+	if (at < 0)
+		at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (at < 0)
 		return err_sys(e, errno, "old root");
 	q = sys_move_mount(tree, at);
@@ -297,6 +303,13 @@ int rootfs_protect(struct rootfs *r, struct err **e)
 	size_t i;
 	int q = 0;
 
+	if (r->dev_read_only) {
+		_cleanup_(closep) int dev = root_open(r->rootfd, "dev", O_PATH, 0);
+
+		q = dev < 0 ? dev : read_only(dev, false);
+		if (q < 0)
+			return err_sys(e, -q, "make /dev read-only");
+	}
 	for (i = 0; r->s->readonly && r->s->readonly[i] && q == 0; i++)
 		q = protect_path(r, r->s->readonly[i], e);
 	if (q == 0 && r->s->masked && r->s->masked[0]) {
@@ -318,6 +331,33 @@ int rootfs_protect(struct rootfs *r, struct err **e)
 	return q;
 }
 
+/* Without pivot_root() the host's mounts stay below ours.  A proc or sysfs among them that nothing covers would let a user
+ * namespace made inside mount a bare one (the kernel asks for a fully visible one).                       CVE-2016-9962's kin */
+static void hide_host_views(const struct rootfs *r)
+{
+	_cleanup_(buf_done) struct buf b = { 0 };
+	size_t len = strlen(r->path);
+	char *line, *save = NULL;
+
+	if (file_read(AT_FDCWD, "/proc/self/mountinfo", 16 << 20, &b, NULL) < 0)
+		return;
+	for (line = b.s ? strtok_r(b.s, "\n", &save) : NULL; line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		char at[PATH_MAX], type[64];
+		const char *dash = strstr(line, " - ");
+
+		if (!dash || sscanf(dash, " - %63s", type) != 1 ||
+		    (!streq(type, "proc") && !streq(type, "sysfs")) ||
+		    sscanf(line, "%*d %*d %*s %*s %4095s", at) != 1)
+			continue;
+		if (r->at_path && strncmp(at, r->path, len) == 0 && (at[len] == '/' || !at[len]))
+			continue;
+		/* By path from the old root, which is still ours: what lies in the new one is not met. */
+		if (umount2(at, MNT_DETACH) < 0 && (errno == EPERM || errno == EINVAL))
+			mount("tmpfs", at, "tmpfs", MS_RDONLY, NULL);
+	}
+}
+
 int rootfs_pivot(struct rootfs *r, struct err **e)
 {
 	unsigned long prop = r->s->rootfs_propagation;
@@ -328,7 +368,8 @@ int rootfs_pivot(struct rootfs *r, struct err **e)
 		if (chroot(".") < 0)
 			return err_sys(e, errno, "chroot");
 	} else if (r->no_pivot) {
-		if (mount(".", "/", NULL, MS_MOVE, NULL) < 0)
+		hide_host_views(r);
+		if (r->at_path && mount(".", "/", NULL, MS_MOVE, NULL) < 0)
 			return err_sys(e, errno, "move the root mount");
 		if (chroot(".") < 0)
 			return err_sys(e, errno, "chroot");

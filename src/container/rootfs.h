@@ -20,8 +20,10 @@ struct rootfs {
 	int *trees; /* one for each mount of s: a prepared bind, or -1 */
 	int tree;   /* the root as a detached tree, prepared by the runtime; or -1 */
 	int rootfd;
-	int empty_dir;	  /* the read-only tmpfs for masked folders; -1: not made yet */
-	bool dev_is_bind; /* the host's /dev: nothing is made in it */
+	int empty_dir;	    /* the read-only tmpfs for masked folders; -1: not made yet */
+	bool at_path;	    /* attach the root at its path, where hooks look for it */
+	bool dev_read_only; /* once everything in it is made */
+	bool dev_is_bind;   /* the host's /dev: nothing is made in it */
 };
 
 /* The source of a bind mount as a detached tree with all its attributes.  Also used by the runtime itself for containers

@@ -4,8 +4,12 @@
  * the profile is wrong, lenient where this machine is older than the profile: an unknown system call is skipped, as the
  * runtimes that profiles are written for do.                                   Spec: runtime-spec 1.1 config-linux.md "Seccomp" */
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <seccomp.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include "base/atomicfile.h"
 #include "base/str.h"
 #include "container/jdoc.h"
@@ -194,6 +198,98 @@ static int build(struct jr *r, const struct jval *o, scmp_filter_ctx *ret)
 	return r->r;
 }
 
+/* -- system calls that the profile's author cannot have known -- */
+
+struct insn {
+	uint16_t code;
+	uint8_t jt, jf;
+	uint32_t k;
+};
+#define X32_BIT	   0x40000000U
+#define ENOSYS_RET (SECCOMP_RET_ERRNO | ENOSYS)
+
+/* The highest number that the profile names on this architecture; -1: none. */
+static int64_t highest(const struct jval *o, uint32_t arch)
+{
+	int64_t max = -1;
+
+	jfor(rule, jget(o, "syscalls")) jfor(name, jget(rule, "names"))
+	{
+		int nr = name->kind == J_STRING
+				 ? seccomp_syscall_resolve_name_arch(arch, name->text)
+				 : -1;
+
+		max = MAX(max, (int64_t)nr);
+	}
+	return max;
+}
+
+/* A program in front of libseccomp's: a number above all that the profile names gets ENOSYS, whatever its default is.  Programs
+ * (C libraries first of all) try a new call and fall back on ENOSYS; with EPERM they fail.  As runc does, unless the default
+ * lets calls through or is ENOSYS by itself. */
+static size_t enosys_stub(const struct jval *o, scmp_filter_ctx ctx, struct insn *out, size_t room)
+{
+	size_t n = 0, i;
+	int64_t x32 = seccomp_arch_exist(ctx, SCMP_ARCH_X32) == 0 ? highest(o, SCMP_ARCH_X32) : -1;
+
+	out[n++] = (struct insn){ BPF_LD | BPF_W | BPF_ABS, 0, 0, 4 };
+	for (i = 0; i < ARRAY_SIZE(arches); i++) {
+		uint32_t arch = arches[i].arch;
+		int64_t max;
+		bool x86_64 = arch == SCMP_ARCH_X86_64;
+		size_t at;
+
+		if (arch == SCMP_ARCH_NATIVE || arch == SCMP_ARCH_X32 ||
+		    seccomp_arch_exist(ctx, arch) < 0 || n + 12 > room)
+			continue;
+		max = highest(o, arch);
+		if (max < 0)
+			continue;
+		at = n;
+		out[n++] = (struct insn){ BPF_JMP | BPF_JEQ | BPF_K, 0, 0, arch };
+		out[n++] = (struct insn){ BPF_LD | BPF_W | BPF_ABS, 0, 0, 0 };
+		if (x86_64)
+			out[n++] = (struct insn){ BPF_JMP | BPF_JGE | BPF_K, 3, 0, X32_BIT };
+		out[n++] = (struct insn){ BPF_JMP | BPF_JGT | BPF_K, 0, 1, (uint32_t)max };
+		out[n++] = (struct insn){ BPF_RET | BPF_K, 0, 0, ENOSYS_RET };
+		out[n++] = (struct insn){ BPF_JMP | BPF_JA, 0, 0, 0 };
+		if (x86_64 && x32 >= 0) {
+			out[n++] = (struct insn){ BPF_JMP | BPF_JGT | BPF_K, 0, 1,
+						  (uint32_t)x32 | X32_BIT };
+			out[n++] = (struct insn){ BPF_RET | BPF_K, 0, 0, ENOSYS_RET };
+		}
+		if (x86_64)
+			out[n++] = (struct insn){ BPF_JMP | BPF_JA, 0, 0, 0 };
+		out[at].jf = (uint8_t)(n - at - 1);
+	}
+	for (i = 0; i < n; i++)
+		if (out[i].code == (BPF_JMP | BPF_JA))
+			out[i].k = (uint32_t)(n - i - 1);
+	return n;
+}
+
+static int print_program(const struct jval *o, scmp_filter_ctx ctx, struct err **e)
+{
+	_cleanup_(closep) int fd = memfd_create("program", MFD_CLOEXEC);
+	_cleanup_(buf_done) struct buf b = { 0 };
+	const struct jval *def = jget(o, "defaultAction"), *ret = jget(o, "defaultErrnoRet");
+	struct insn stub[256];
+	uint64_t v = 0;
+	int r;
+
+	if (fd < 0)
+		return err_sys(e, errno, "memory file");
+	if (!streq(def->text, "SCMP_ACT_ALLOW") && !streq(def->text, "SCMP_ACT_LOG") &&
+	    !streq(def->text, "SCMP_ACT_TRACE") && !(ret && jval_u64(ret, &v) && v == ENOSYS))
+		buf_add(&b, stub, enosys_stub(o, ctx, stub, ARRAY_SIZE(stub)) * sizeof(stub[0]));
+	r = seccomp_export_bpf(ctx, fd);
+	if (r < 0)
+		return err_sys(e, -r, "export the program");
+	lseek(fd, 0, SEEK_SET);
+	r = fd_read_all(fd, 1 << 20, &b, e);
+	return r < 0 ? r : write_all(1, b.s, b.len);
+}
+
 int main(void)
 {
 	struct arena a = { 0 };
@@ -208,11 +304,8 @@ int main(void)
 		q = jdoc_parse(&a, buf_str(&text), text.len, &o, &e);
 	if (q == 0)
 		q = build(&r, o, &ctx);
-	if (q == 0) {
-		q = seccomp_export_bpf(ctx, 1);
-		if (q < 0)
-			err_sys(&e, -q, "export the program");
-	}
+	if (q == 0)
+		q = print_program(o, ctx, &e);
 	if (q < 0)
 		fprintf(stderr, "%s", err_msg(e));
 	if (ctx)

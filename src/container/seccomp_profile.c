@@ -19,7 +19,7 @@
 #include "sys/proc.h"
 
 #define MAGIC	0x53534331U
-#define VERSION 1U
+#define VERSION 2U
 #define PROG_MAX \
 	32767U /* instructions; the kernel takes no more than that in all filters together */
 

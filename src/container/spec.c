@@ -503,6 +503,8 @@ static void read_dev_rules(struct jr *r, const struct jval *o, struct spec_resou
 				d->access |= DEV_WRITE;
 			else if (*access == 'm')
 				d->access |= DEV_MKNOD;
+			else if (*access == 'a') /* met in the wild, and read as nothing by runc */
+				ct_warn("linux.resources.devices: access 'a' means nothing and is ignored");
 			else
 				jr_fail(r, item, "access", "'%c' is not r, w or m", *access);
 		}

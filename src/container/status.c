@@ -343,6 +343,11 @@ void container_state_json(struct container *c, const char *status, bool full, st
 	buf_adds(b, full ? "\n}\n" : "}");
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 char **container_list(const char *root, struct err **e)
 {
 	DIR *dir = opendir(root);
@@ -365,5 +370,6 @@ char **container_list(const char *root, struct err **e)
 		v[n] = NULL;
 	}
 	closedir(dir);
+	qsort(v, n, sizeof(*v), by_name);
 	return v;
 }

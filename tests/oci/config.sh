@@ -110,7 +110,7 @@ is "limits" "sh('cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgr
 umount "$T/src/sub"
 t_eq "nothing is left" "$(leftovers)" ""
 
-says "unknown namespace" "ns('moon')" "linux.namespaces[6].type: 'moon' is not a namespace"
+says "unknown namespace" "c['linux']['namespaces'].insert(0, dict(type='moon'))" "linux.namespaces[0].type: 'moon' is not a namespace"
 says "a number where text belongs" "c['hostname']=5" "hostname: not a string"
 says "a relative cwd" "c['process']['cwd']='tmp'" "process.cwd: 'tmp' is not an absolute path"
 says "soft above hard" "c['process']['rlimits']=[dict(type='RLIMIT_CORE',soft=2,hard=1)]" "process.rlimits[0].soft: is above hard"

@@ -13,7 +13,7 @@ out "$b" >/dev/null
 t_eq "#!/proc/self/exe runs nothing of the host" "$(sha256sum "$(realpath "$(command -v strata-oci)")")" "$before"
 bundle "$b" "sh('sleep 100')"
 t "create" oci create -b "$b" e1
-pid=$(oci state e1 | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])')
+pid=$(oci state e1 | "$PYTHON" -c 'import json,sys; print(json.load(sys.stdin)["pid"])')
 t_eq "the waiting process is not the host's program" "$(readlink "/proc/$pid/exe")" "/memfd:strata-final (deleted)"
 t_fails "and cannot be overwritten" bash -c "echo x >/proc/$pid/exe"
 t_eq "nothing of the host is open in it" \

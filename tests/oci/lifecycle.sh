@@ -3,7 +3,7 @@
 . "$SOURCE/tests/lib.sh"
 . "$SOURCE/tests/oci/bundle.sh"
 
-field() { python3 -c "import json,sys; print(json.load(sys.stdin)['$1'])"; }
+field() { "$PYTHON" -c "import json,sys; print(json.load(sys.stdin)['$1'])"; }
 wait_status() { for _ in $(seq 100); do [ "$(oci state "$1" | field status)" = "$2" ] && return 0; sleep 0.02; done; return 1; }
 
 b=$T/a
@@ -28,10 +28,10 @@ t_eq "it is paused" "$(oci state c1 | field status)" paused
 t_eq "no exec in a paused container" "$(oci exec c1 true 2>&1 </dev/null | grep -c "in a paused container")" 1
 t "resume" oci resume c1
 t_eq "statistics count its process" \
-	"$(oci events --stats c1 | python3 -c 'import json,sys; print(json.load(sys.stdin)["data"]["pids"]["current"])')" 1
+	"$(oci events --stats c1 | "$PYTHON" -c 'import json,sys; print(json.load(sys.stdin)["data"]["pids"]["current"])')" 1
 t "update" oci update --pids-limit 33 --memory 64M c1
 t_eq "the new limit shows in the statistics" \
-	"$(oci events --stats c1 | python3 -c 'import json,sys; d=json.load(sys.stdin)["data"]; print(d["pids"]["limit"], d["memory"]["usage"]["limit"])')" \
+	"$(oci events --stats c1 | "$PYTHON" -c 'import json,sys; d=json.load(sys.stdin)["data"]; print(d["pids"]["limit"], d["memory"]["usage"]["limit"])')" \
 	"33 67108864"
 t_eq "list knows it" "$(oci list -q)" c1
 t_fails "a running container is not deleted" oci delete c1
@@ -73,7 +73,7 @@ signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 os.execvp(sys.argv[1], sys.argv[1:])
 P
 t_eq "a caller that ignores SIGCHLD gets the status of exec" \
-	"$(timeout 60 python3 "$T/ignore.py" strata-oci --root "$ROOT" exec c8 sh -c 'exit 7' </dev/null; echo $?)" 7
+	"$(timeout 60 "$PYTHON" "$T/ignore.py" strata-oci --root "$ROOT" exec c8 sh -c 'exit 7' </dev/null; echo $?)" 7
 t "it goes, too" oci delete --force c8
 bundle "$T/c" "no_ns('mount'); c['linux']['maskedPaths']=c['linux']['readonlyPaths']=[]; c['root']['readonly']=True
 sh('test -c /dev/null && test -e /proc/self && ! touch /x 2>/dev/null && echo mounted')"

@@ -15,7 +15,7 @@ while IFS= read -r line; do
 	"skip "*) skip "${line#skip }" "not on this host" ;;
 	*) echo "# $line" ;;
 	esac
-done < <(timeout 200 python3 "$SOURCE/tests/oci/shim_test.py" "$T/a" "$T/s" "$ROOT" 2>&1 || echo "not ok the script ran to its end")
+done < <(timeout 200 "$PYTHON" "$SOURCE/tests/oci/shim_test.py" "$T/a" "$T/s" "$ROOT" 2>&1 || echo "not ok the script ran to its end")
 t_eq "nothing is left" "$(leftovers)" ""
 t_eq "no shim is left" "$(pgrep -f "strata-shim --dir $T")" ""
 done_testing

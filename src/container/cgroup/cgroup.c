@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/str.h"
+#include "container/warn.h"
 #include "base/xalloc.h"
 #include "sys/proc.h"
 
@@ -483,9 +484,11 @@ int cgroups_create(struct cgroups *c, const struct spec_resources *res, struct e
 		if (h->fd < 0)
 			return err_sys(e, errno, "open cgroup '%s'", h->path);
 		if (r > 0 && !c->systemd && busy(h)) {
-			c->joined = true; /* somebody else's: undo must not touch it */
-			return err_set(e, EBUSY, "cgroup.busy",
-				       "cgroup '%s' has processes of somebody else", h->path);
+			/* As runc: shared on request.  But it is theirs then: our end neither kills nor removes it. */
+			if (!c->joined)
+				ct_warn("container's cgroup is not empty: '%s' has processes already",
+					h->path);
+			c->joined = true;
 		}
 		if (h->v2) {
 			char top[512];
@@ -525,11 +528,79 @@ int cgroups_v2_fd(const struct cgroups *c)
 	return -1;
 }
 
-int cgroups_join_fds(struct cgroups *c, const char *sub, int *fds, size_t max, struct err **e)
+/* "cpu" is in "cpu,cpuacct"; "systemd" and "name=systemd" are the same. */
+static bool has_controller(const struct cg_hierarchy *h, const char *name, size_t len)
+{
+	const char *p = h->name;
+
+	if (len > 5 && strncmp(name, "name=", 5) == 0) {
+		name += 5;
+		len -= 5;
+	}
+	while (*p) {
+		size_t n = strcspn(p, ",");
+
+		if (n == len && strncmp(p, name, n) == 0)
+			return true;
+		p += n + (p[n] == ',');
+	}
+	return false;
+}
+
+int cgroups_subs(const struct cgroups *c, char *const *words, const char **sub, struct err **e)
+{
+	size_t i;
+
+	for (i = 0; i < c->n; i++)
+		sub[i] = NULL;
+	for (; words && *words; words++) {
+		const char *colon = strchr(*words, ':'), *path = colon ? colon + 1 : *words,
+			   *name = *words;
+
+		path += strspn(path, "/");
+		if (strstr(path, ".."))
+			return err_set(e, EINVAL, "cgroup.sub", "%s is not a sub cgroup path",
+				       path);
+		if (!*path)
+			path = ".";
+		for (i = 0; !colon && i < c->n; i++)
+			sub[i] = path;
+		while (colon && name < colon) {
+			size_t len = strcspn(name, ",:");
+			bool found = false;
+
+			for (i = 0; i < c->n; i++) {
+				if (!has_controller(&c->h[i], name, len))
+					continue;
+				sub[i] = path;
+				found = true;
+			}
+			if (!found)
+				return err_set(e, EINVAL, "cgroup.controller",
+					       "unknown controller %.*s", (int)len, name);
+			name += len + 1;
+		}
+	}
+	return 0;
+}
+
+int cgroups_sub_error(const struct cg_hierarchy *h, const char *sub, int num, struct err **e)
+{
+	/* In runc's words, which callers know. */
+	if (num == ENOENT)
+		return err_set(e, ENOENT, "cgroup.none",
+			       "error adding pid to %s/%s/cgroup.procs: no such file or directory",
+			       h->path, sub);
+	return err_sys(e, num, "join cgroup '%s/%s'", h->path, sub);
+}
+
+int cgroups_join_fds(struct cgroups *c, const char *const *subs, int *fds, size_t max,
+		     struct err **e)
 {
 	size_t i, n = 0;
 
 	for (i = 0; i < c->n && n < max; i++) {
+		const char *sub = subs ? subs[i] : NULL;
 		char file[PATH_MAX];
 
 		if (c->h[i].v2 || c->h[i].fd < 0)
@@ -538,7 +609,7 @@ int cgroups_join_fds(struct cgroups *c, const char *sub, int *fds, size_t max, s
 		snprintf(file, sizeof(file), "%s%stasks", sub ? sub : "", sub ? "/" : "");
 		fds[n] = openat(c->h[i].fd, file, O_WRONLY | O_CLOEXEC);
 		if (fds[n] < 0) {
-			int r = err_sys(e, errno, "open %s/%s", c->h[i].path, file);
+			int r = cgroups_sub_error(&c->h[i], sub ? sub : ".", errno, e);
 
 			while (n > 0)
 				close(fds[--n]);

@@ -62,9 +62,14 @@ int cgroups_create(struct cgroups *c, const struct spec_resources *res, struct e
 int cgroups_open(struct cgroups *c,
 		 struct err **e); /* those that exist; missing ones stay closed */
 void cgroups_close(struct cgroups *c);
+/* Folders below the container's, as `exec --cgroup` names them ("path" or "controller,...:path"): sub[i] for each hierarchy, NULL
+ * where none is named; borrowed from words (NULL or NULL-terminated). */
+int cgroups_subs(const struct cgroups *c, char *const *words, const char **sub, struct err **e);
+int cgroups_sub_error(const struct cg_hierarchy *h, const char *sub, int num, struct err **e);
 /* Descriptors into which the joining thread itself writes "0"; the v2 folder is not among them, it is for clone3().
- * Returns how many (close them), or -errno. */
-int cgroups_join_fds(struct cgroups *c, const char *sub, int *fds, size_t max, struct err **e);
+ * subs: from cgroups_subs(), or NULL.  Returns how many (close them), or -errno. */
+int cgroups_join_fds(struct cgroups *c, const char *const *subs, int *fds, size_t max,
+		     struct err **e);
 /* The v2 folder or -1. */
 int cgroups_v2_fd(const struct cgroups *c);
 /* Put another process in (slow on purpose: only for what cannot join by itself). */

@@ -2,6 +2,7 @@
 #include "container/cgroup/cgroup.h"
 
 #include <string.h>
+#include <unistd.h>
 #include "base/str.h"
 
 /* The v1 range 2..262144 of shares onto 1..10000 of weight, as every runtime converts it. */
@@ -197,11 +198,17 @@ int cg_set_v2(struct cgroups *c, const struct cg_hierarchy *h, const struct spec
 	for (i = 0; q == 0 && i < r->unified.n; i++) {
 		/* A value may have several lines (io.max): each is a write of its own. */
 		char text[4096], *line, *save = NULL;
+		const char *key = r->unified.v[i].key;
 
+		if (strchr(key, '/') || faccessat(h->fd, key, F_OK, 0) < 0)
+			return err_set(
+				e, EINVAL, "config.field",
+				"invalid configuration: linux.resources.unified: cgroup v2 has no '%s' here",
+				key);
 		snprintf(text, sizeof(text), "%s", r->unified.v[i].value);
 		for (line = strtok_r(text, "\n", &save); line && q == 0;
 		     line = strtok_r(NULL, "\n", &save))
-			q = cg_writef(h, r->unified.v[i].key, e, "%s", line);
+			q = cg_writef(h, key, e, "%s", line);
 		if (q < 0)
 			q = err_wrap(e, q, "linux.resources.unified");
 	}
