@@ -27,7 +27,18 @@ def packages():
 
 
 def sources():
-    """(suite, [one-line apt sources]) of the Debian archives that apt knows here."""
+    """(suite, [one-line apt sources]) of the Debian archives that apt knows here.  A machine whose
+    lists were never fetched, or were thrown away, fetches them now."""
+    suite, lines = _sources()
+    if not suite:
+        _apt(['apt-get', 'update', '-q'])
+        suite, lines = _sources()
+    if not suite:
+        raise LabError("look for the Debian archive in apt's configuration: none found")
+    return suite, lines
+
+
+def _sources():
     out = _apt(['apt-get', 'indextargets', '--format',
                 '$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(CREATED_BY)'])
     lines, suite = [], None
@@ -38,9 +49,6 @@ def sources():
         lines.append('deb %s %s %s' % (uri, release, component))
         if label == 'Debian' and '-' not in release:
             suite = suite or release
-    if not suite:
-        raise LabError("look for the Debian archive in apt's configuration: none found; "
-                       "run 'apt-get update' on a Debian machine first")
     return suite, sorted(set(lines))
 
 
@@ -58,8 +66,14 @@ def versions():
             return kept['versions']
     except (OSError, ValueError, KeyError):
         pass
-    out = _apt(['apt-get', 'install', '-s', '--no-install-recommends',
-                '-o', 'Dir::State::status=/dev/null', '?essential', 'apt'] + names)
+    ask = ['apt-get', 'install', '-s', '--no-install-recommends',
+           '-o', 'Dir::State::status=/dev/null', '?essential', 'apt'] + names
+    try:
+        out = _apt(ask)
+    except LabError:                    # lists without our packages: none, or very old ones
+        _apt(['apt-get', 'update', '-q'])
+        out = _apt(ask)
+        mark = hashlib.sha256(json.dumps([names, _lists_mark()]).encode()).hexdigest()
     found = {}
     for line in out.splitlines():
         word = line.split()
@@ -84,7 +98,7 @@ def _lists_mark():
 def _apt(argv):
     env = dict(os.environ, LC_ALL='C', DEBIAN_FRONTEND='noninteractive')
     try:
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=300)
     except (OSError, subprocess.TimeoutExpired) as e:
         raise LabError("ask apt (%s): %s" % (' '.join(argv[:2]), e)) from None
     if done.returncode:

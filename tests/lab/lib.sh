@@ -8,13 +8,28 @@
 export PATH="$SOURCE/lab:$PATH"
 
 lab_possible() {
-	requires root cmd:qemu-system-x86_64 cmd:qemu-img cmd:mmdebstrap cmd:mke2fs cmd:ip file:/dev/net/tun
+	local free
+	requires root cmd:qemu-system-x86_64 cmd:qemu-img cmd:mmdebstrap cmd:mke2fs cmd:ip cmd:jq file:/dev/net/tun
+	unshare -n true 2>/dev/null || skip_all "needs network namespaces"
+	free=$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
+	[ "$free" -ge 4096 ] || skip_all "virtual hosts need 4 GiB of free memory, $free MiB are"
 }
 
 lab_fail() { # what failed; its output is in $T/.lab
+	if grep -q 'mmdebstrap failed' "$T/.lab" && ! apt-get update -q -o APT::Update::Error-Mode=any >/dev/null 2>&1; then
+		skip_all "the distribution's archive does not answer"
+	fi
 	echo "Bail out! $1"
 	diag <"$T/.lab"
 	exit 1
+}
+
+# The image and the template.  An archive that changes or stumbles while packages come gets a second chance.
+lab_image() {
+	timeout 1100 lab build >"$T/.lab" 2>&1 && return
+	diag <"$T/.lab"
+	apt-get update -q >/dev/null 2>&1
+	timeout 1100 lab build >"$T/.lab" 2>&1 || lab_fail "the host image could not be made"
 }
 
 lab_start() { timeout 1200 lab up "$@" >"$T/.lab" 2>&1 || lab_fail "the lab did not start"; }
@@ -67,6 +82,21 @@ lab_inside() {
 		PATH=/mnt/strata/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		${STRATA_LONG:+STRATA_LONG=1} bash "/mnt/strata/tests/${me#"$SOURCE"/tests/}"
 	exit $?
+}
+
+# eventually command…: until it succeeds, at most two minutes
+eventually() {
+	local end=$((SECONDS + 120))
+	until "$@"; do [ $SECONDS -lt $end ] && sleep 0.2 || return 1; done
+}
+
+# clock_right H: its clock is ours, within two seconds, however long asking takes
+clock_right() {
+	local before after now
+	before=$(date +%s)
+	now=$(in_host "$1" 'date +%s')
+	after=$(date +%s)
+	[ "$now" -ge $((before - 2)) ] && [ "$now" -le $((after + 2)) ] || { echo "it says $now, here it is $before to $after"; return 1; }
 }
 
 # in_host H 'script': a line of shell in a host, at most LAB_TIMEOUT seconds (300)

@@ -6,13 +6,13 @@
 requires cmd:curl cmd:ipmitool
 lab_up 2 --nics 2
 
-pings() { in_host "$1" "ping -c 2 -i 0.3 -W 3 $2"; }
+pings() { in_host "$1" "ping -c 2 -i 0.3 -W 20 $2"; }
 loses() { ! in_host "$1" "ping -c 2 -i 0.3 -W 1 $2" | tee "$T/ping"; grep -q '100% packet loss' "$T/ping"; }
-has_state() { [ "$(lab ls --json | jq -r --arg h "$1" '.[].hosts[] | select(.name == $h).state')" = "$2" ]; }
+has_state() { lab ls --json | jq -r --arg h "$1" '.[].hosts[] | select(.name == $h).state' | grep -xE "$2"; }
 
 t "h1 reaches h2 by name on the management network" pings h1 h2
 t "h2 reaches h1 by name on the second network" pings h2 h1-net1
-t "h1 reaches h2 over IPv6" in_host h1 'ping -6 -c 1 -W 3 h2-net1'
+t "h1 reaches h2 over IPv6" in_host h1 'ping -6 -c 2 -W 20 h2-net1'
 t_eq "a host has its own name" "$(in_host h2 hostname)" h2
 t_eq "no packet leaves: there is no default route" "$(in_host h1 'ip route show default; ip -6 route show default')" ""
 
@@ -37,8 +37,8 @@ t_fails "a card that is not there" lab cut h1 eth7
 
 # Power
 eval "$(lab bmc --json h2 | jq -r 'to_entries[] | "bmc_\(.key)=\(.value | @sh)"')"
-redfish() { curl -sS --max-time 20 -u "$bmc_user:$bmc_password" "$@"; }
-ipmi() { ipmitool -I "${proto:-lanplus}" -H 127.0.0.1 -p "${bmc_ipmi#*:}" -U "$bmc_user" -P "$bmc_password" "$@"; }
+redfish() { curl -sS --max-time 100 -u "$bmc_user:$bmc_password" "$@"; }
+ipmi() { ipmitool -I "${proto:-lanplus}" -N 20 -R 3 -H 127.0.0.1 -p "${bmc_ipmi#*:}" -U "$bmc_user" -P "$bmc_password" "$@"; }
 reset() { redfish -f -H 'Content-Type: application/json' -d "{\"ResetType\": \"$1\"}" \
 	"$bmc_redfish$bmc_system/Actions/ComputerSystem.Reset"; }
 power_state() { redfish "$bmc_redfish$bmc_system" | jq -r .PowerState; }
@@ -75,7 +75,7 @@ t "the host is off" has_state h2 off
 t_fails "Redfish: no orderly shutdown of what is off" reset GracefulShutdown
 for suite in 3 17; do
 	t "IPMI 2.0: on, cipher suite $suite" ipmi -C $suite chassis power on
-	t "the host runs" has_state h2 starting
+	t "the host runs" has_state h2 'starting|up'
 	t "IPMI 2.0: off, cipher suite $suite" ipmi -C $suite chassis power off
 	t "the host is off" has_state h2 off
 done
@@ -84,7 +84,7 @@ t_eq "IPMI 1.5: status" "$(proto=lan ipmi chassis power status)" "Chassis Power 
 t_fails "IPMI: a wrong password" ipmitool -I lanplus -R 1 -N 1 -H 127.0.0.1 -p "${bmc_ipmi#*:}" -U admin -P wrong power off
 t_fails "IPMI 1.5: a wrong password" ipmitool -I lan -R 1 -N 1 -H 127.0.0.1 -p "${bmc_ipmi#*:}" -U admin -P wrong power off
 t "h1 asks h2's power controller over TLS" in_host h1 \
-	"curl -fskS --max-time 20 -u $bmc_user:$bmc_password https://h2-bmc$bmc_system | jq -e '.PowerState == \"On\"'"
+	"curl -fskS --max-time 100 -u $bmc_user:$bmc_password https://h2-bmc$bmc_system | jq -e '.PowerState == \"On\"'"
 t "the host comes up" in_host h2 true
 t "an orderly shutdown by the power button" lab poweroff h2
 t "h2 is off" has_state h2 off
@@ -92,6 +92,6 @@ t_fails "poweroff of what is off" lab poweroff h2
 
 # Fencing is done by hosts
 t "poweron" lab poweron --no-wait h2
-t "h1 fences h2" in_host h1 "ipmitool -I lanplus -H h2-bmc -U $bmc_user -P $bmc_password chassis power off"
+t "h1 fences h2" in_host h1 "ipmitool -I lanplus -N 20 -R 3 -H h2-bmc -U $bmc_user -P $bmc_password chassis power off"
 t "h2 is off" has_state h2 off
 done_testing

@@ -3,7 +3,7 @@
 . "$SOURCE/tests/lib.sh"
 . "$SOURCE/tests/lab/lib.sh"
 lab_possible
-lab build >/dev/null 2>"$T/build" || { diag <"$T/build"; exit 1; }
+lab_image
 start=$(date +%s%N)
 lab_up 3 --disks 1x1G
 up=$((($(date +%s%N) - start) / 1000000))
@@ -38,12 +38,11 @@ for h in h1 h2 h3; do
 	t_eq "$h: file, memory and disk as they were" "$(in_host $h 'cat /root/file /dev/shm/file; head -c 5 /dev/vdb')" "one
 one
 disk1"
-	skew=$(($(in_host $h 'date +%s') - $(date +%s)))
-	t "$h: its clock is right within two seconds ($skew)" [ "${skew#-}" -le 2 ]
-	t "$h: what ran runs on" in_host $h 'a=$(wc -l </dev/shm/ticks); sleep 1; [ $(wc -l </dev/shm/ticks) -gt $a ]'
+	t "$h: its clock is right within two seconds" clock_right $h
+	t "$h: what ran runs on" in_host $h 'a=$(wc -l </dev/shm/ticks); until [ $(wc -l </dev/shm/ticks) -gt $a ]; do sleep 0.2; done'
 done
 t_eq "the cable is cut as it was" "$(in_host h1 'cat /sys/class/net/eth1/carrier')" 0
-t "the management network works" in_host h1 'ping -c 1 -W 3 h3'
+t "the management network works" in_host h1 'ping -c 3 -W 20 h3'
 t "random numbers differ after two restores" sh -c '
 	a=$(lab exec -n h1 -- head -c 16 /dev/urandom | od -An -tx1); lab restore one 2>/dev/null
 	b=$(lab exec -n h1 -- head -c 16 /dev/urandom | od -An -tx1); [ "$a" != "$b" ]'
@@ -57,5 +56,6 @@ t_fails "a snapshot that is not there" lab restore none
 t_fails "a name that is none" lab snapshot ../x
 t "a snapshot of a paused host" sh -c 'lab pause h2 && lab snapshot paused && lab resume h2 && lab restore paused'
 t_eq "comes back paused" "$(lab ls --json | jq -r '.[].hosts[] | select(.name == "h2").state')" paused
-t "and goes on" sh -c 'lab resume h2 && for i in 1 2 3 4 5; do lab exec -n h2 true 2>/dev/null && exit 0; sleep 0.5; done; exit 1'
+t "and goes on" lab resume h2
+t "as a host that answers" eventually in_host h2 true
 done_testing
