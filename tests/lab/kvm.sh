@@ -6,6 +6,7 @@
 . "$SOURCE/tests/lab/lib.sh"
 requires cmd:gcc
 gcc -O2 -Wall -Werror -static -o "$T/kvm_loop" "$SOURCE/tests/lab/kvm_loop.c" || exit 1
+LAB_TIMEOUT=900
 lab_use 1
 
 t "/dev/kvm is there" in_host h1 '[ -c /dev/kvm ] && grep -qw kvm /proc/misc'
@@ -40,7 +41,7 @@ t "a stock kernel boots under QEMU with KVM in the host" in_host h1 '
 	cp /boot/vmlinuz-* /root/vmlinuz && mkdir -p /root/i/bin && cp /bin/busybox /root/i/bin/ &&
 	printf "#!/bin/busybox sh\necho nested guest speaks\n/bin/busybox poweroff -f\n" >/root/i/init && chmod +x /root/i/init &&
 	(cd /root/i && find . | busybox cpio -o -H newc) >/root/initrd 2>/dev/null &&
-	timeout 200 qemu-system-x86_64 -accel kvm -cpu host -m 256M -nodefaults -display none -serial stdio \
+	timeout 800 qemu-system-x86_64 -accel kvm -cpu host -m 256M -nodefaults -display none -serial stdio \
 		-kernel /root/vmlinuz -initrd /root/initrd -append "console=ttyS0 quiet mitigations=off panic=-1" -no-reboot |
 		grep "nested guest speaks"'
 done_testing
