@@ -25,7 +25,7 @@ from .err import BROKEN, LabError
 from .link import Link
 from .qmp import Qmp
 
-BOOT_TIMEOUT = int(os.environ.get('LAB_BOOT_TIMEOUT', '240'))
+BOOT_TIMEOUT = int(os.environ.get('LAB_BOOT_TIMEOUT', '600'))
 
 
 class Host:
@@ -113,7 +113,7 @@ class Host:
         await self.console.connect(ours['console'])
         self.qmp = Qmp(ours['qmp'], self._event)
         await self.link.connect(ours['agent'], resync=saved is not None)
-        await self.qmp.start(30)
+        await self.qmp.start(120)
         if saved:
             await self._load_state(saved.state)
             if not saved.has_devices:
@@ -179,7 +179,7 @@ class Host:
         self._need_process('power off')
         await self.qmp.run('system_powerdown')
 
-    async def poweroff(self, timeout=90):
+    async def poweroff(self, timeout=300):
         """Press the button, wait for the host to go."""
         self._need_process('power off')
         if self.state == 'paused':
@@ -201,7 +201,7 @@ class Host:
             self._need_process('reboot')
             await self.wait_up()
             self.tell_reboot()
-        await self.wait_state(('starting',), 90, 'reset')
+        await self.wait_state(('starting',), 300, 'reset')
 
     async def reset(self):
         """The reset line."""
@@ -304,7 +304,7 @@ class Host:
         await self.qmp.run('migrate-set-parameters', max_bandwidth=1 << 40)
 
     async def _migration_done(self, what):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         pause = 0.005
         while True:
             info = await self.qmp.run('query-migrate')

@@ -71,7 +71,7 @@ class Link:
         self.send(wire.EXEC, self.serial, json.dumps(spec).encode())
         return self.serial
 
-    async def call(self, name, timeout=60, **arguments):
+    async def call(self, name, timeout=200, **arguments):
         """Ask the agent something about its host; the value it returns."""
         self.serial += 1
         stream = self.serial

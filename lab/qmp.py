@@ -24,7 +24,7 @@ class Qmp:
         await asyncio.wait_for(asyncio.shield(self.greeting), timeout)
         await self.run('qmp_capabilities')
 
-    async def run(self, command, timeout=30, fd=None, **arguments):
+    async def run(self, command, timeout=120, fd=None, **arguments):
         """The command's return value; LabError with QEMU's words when it refuses or is gone."""
         self.serial += 1
         future = asyncio.get_running_loop().create_future()

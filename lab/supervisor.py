@@ -230,7 +230,7 @@ class Lab:
 
     async def do_settle(self, say, host):
         """Idle, disks written, caches dropped; what systemd says has failed."""
-        return await self.host(host).link.call('settle', timeout=240)
+        return await self.host(host).link.call('settle', timeout=900)
 
     async def do_save_template(self, say, folder):
         """Host h1 into `folder`, without cards and disks."""
@@ -274,7 +274,7 @@ class Lab:
             self._drop_layers()
             powered = [h for h in self.hosts.values() if saved[h.name].powered]
             await _all(host.start(saved[host.name]) for host in powered)
-            await _all(host.wait_state(('up', 'paused'), 120, 'come back') for host in powered)
+            await _all(host.wait_state(('up', 'paused'), 300, 'come back') for host in powered)
         return {'seconds': round(time.monotonic() - started, 2)}
 
     def _drop_layers(self):

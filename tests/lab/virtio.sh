@@ -4,7 +4,7 @@
 . "$SOURCE/tests/lib.sh"
 . "$SOURCE/tests/lab/lib.sh"
 [ -n "${STRATA_LONG:-}" ] || skip_all "a nested guest under every driver takes minutes: set STRATA_LONG=1"
-LAB_TIMEOUT=1500
+LAB_TIMEOUT=1500 VSOCK=1
 lab_inside --memory 3G
 d=$T
 at_exit 'kill $(jobs -p) 2>/dev/null; ip link del strata-t0 2>/dev/null'
