@@ -306,15 +306,11 @@ static void feed(struct stream *s)
 		stream_close_in(s);
 }
 
-static int stream_start(struct stream *s, const struct proc_spec *spec, bool attach, struct err **e)
+/* A process runs: its pipes become the stream's. */
+static void stream_runs(struct stream *s, pid_t pid, bool attach)
 {
-	pid_t pid = proc_start(spec, attach ? &s->fds : NULL, e);
-
-	if (pid < 0)
-		return pid;
 	s->pid = pid;
 	s->started = true;
-	s->tty = spec->tty;
 	for (int i = 0; attach && i < 3; i++) {
 		int fd = i == 0 ? s->fds.in : i == 1 ? s->fds.out : s->fds.err;
 
@@ -322,6 +318,16 @@ static int stream_start(struct stream *s, const struct proc_spec *spec, bool att
 			fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	}
 	send_json(s->link, GUEST_STARTED, s->id, "{\"pid\":%d}", (int)pid);
+}
+
+static int stream_start(struct stream *s, const struct proc_spec *spec, bool attach, struct err **e)
+{
+	pid_t pid = proc_start(spec, attach ? &s->fds : NULL, e);
+
+	if (pid < 0)
+		return pid;
+	s->tty = spec->tty;
+	stream_runs(s, pid, attach);
 	return 0;
 }
 
@@ -345,12 +351,47 @@ static int do_exec(struct link *l, uint32_t id, const struct json_in *v, struct 
 	return r;
 }
 
+/* A folder as a tar stream: "archive" of PUT and GET.  1: done so; 0: not asked for. */
+static int do_archive(struct link *l, uint32_t id, const struct json_in *v, int (*fn)(void *arg),
+		      struct err **e)
+{
+	const char *path = NULL;
+	bool archive = false;
+	struct stream *s;
+	char name[4096];
+	pid_t pid;
+	int r = json_opt_bool(v, "archive", &archive, e);
+
+	if (r < 0 || !archive)
+		return r < 0 ? r : 0;
+	r = json_need_str(v, "path", &path, e);
+	if (r < 0)
+		return r;
+	if (*path != '/' || snprintf(name, sizeof(name), "%s", path) >= (int)sizeof(name))
+		return err_set(e, EINVAL, "guest.path", "'%.100s' is no absolute path", path);
+	s = stream_new(l->a, l, id, STREAM_PROC);
+	if (!s)
+		return err_sys(e, ENOMEM, "copy");
+	pid = proc_fork(fn, name, &s->fds, e);
+	if (pid < 0) {
+		stream_free(s);
+		return pid;
+	}
+	stream_runs(s, pid, true);
+	pump(s);
+	return 1;
+}
+
 static int do_put(struct link *l, uint32_t id, const struct json_in *v, struct err **e)
 {
 	int64_t mode = 0644, uid = 0, gid = 0;
 	const char *path = NULL;
 	struct stream *s;
-	int r = json_need_str(v, "path", &path, e);
+	int r = do_archive(l, id, v, copy_in, e);
+
+	if (r != 0)
+		return MIN(r, 0);
+	r = json_need_str(v, "path", &path, e);
 
 	if (r == 0)
 		r = json_opt_int(v, "mode", 0, 07777, &mode, e);
@@ -386,8 +427,11 @@ static int do_get(struct link *l, uint32_t id, const struct json_in *v, struct e
 	const char *path = NULL;
 	struct stream *s;
 	struct stat st;
-	int fd, r = json_need_str(v, "path", &path, e);
+	int fd, r = do_archive(l, id, v, copy_out, e);
 
+	if (r != 0)
+		return MIN(r, 0);
+	r = json_need_str(v, "path", &path, e);
 	if (r < 0)
 		return r;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -514,7 +558,7 @@ static void link_hello(struct link *l)
 	uname(&un);
 	send_json(
 		l, GUEST_HELLO, 0,
-		"{\"version\":%d,\"kernel\":\"%s\",\"features\":[\"exec\",\"tty\",\"copy\",\"signal\"],"
+		"{\"version\":%d,\"kernel\":\"%s\",\"features\":[\"exec\",\"tty\",\"copy\",\"archive\",\"signal\"],"
 		"\"state\":\"%s\"}",
 		GUEST_PROTOCOL, un.release,
 		a->want_config	? "config"

@@ -38,6 +38,13 @@ void proc_spec_done(struct proc_spec *s);
 /* fds NULL: it gets the console.  The pid, or -errno: also when exec fails, with the reason. */
 pid_t proc_start(const struct proc_spec *s, struct proc_fds *fds, struct err **e);
 
+/* A child that runs fn(arg) instead of a program, as root; its status is what fn returns. */
+pid_t proc_fork(int (*fn)(void *arg), void *arg, struct proc_fds *fds, struct err **e);
+
+/* copy.c: for proc_fork(); arg is the path of a folder */
+int copy_out(void *arg); /* writes it as tar to stdout */
+int copy_in(void *arg);	 /* makes it where it is missing, and unpacks the tar of stdin into it */
+
 /* agent.c */
 struct agent;
 /* on_config: called once with the host's config, when the guest waits for one. */

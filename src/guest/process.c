@@ -313,3 +313,32 @@ pid_t proc_start(const struct proc_spec *s, struct proc_fds *fds, struct err **e
 	}
 	return pid;
 }
+
+pid_t proc_fork(int (*fn)(void *arg), void *arg, struct proc_fds *fds, struct err **e)
+{
+	_cleanup_(pipes_done) struct pipes p = { { -1, -1 }, { -1, -1 }, { -1, -1 } };
+	sigset_t none;
+	pid_t pid;
+
+	if (pipe2(p.in, O_CLOEXEC) < 0 || pipe2(p.out, O_CLOEXEC) < 0 ||
+	    pipe2(p.err, O_CLOEXEC) < 0)
+		return err_sys(e, errno, "make pipes");
+	pid = fork();
+	if (pid < 0)
+		return err_sys(e, errno, "start");
+	if (pid == 0) {
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		for (int i = 1; i < _NSIG; i++)
+			signal(i, SIG_DFL);
+		setsid();
+		if (dup2(p.in[0], 0) < 0 || dup2(p.out[1], 1) < 0 || dup2(p.err[1], 2) < 0)
+			_exit(126);
+		close_range(3, ~0U, 0); /* nothing is executed that would close them */
+		_exit(fn(arg));
+	}
+	fds->in = TAKE_FD(p.in[1]);
+	fds->out = TAKE_FD(p.out[0]);
+	fds->err = TAKE_FD(p.err[0]);
+	return pid;
+}

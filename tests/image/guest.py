@@ -1,12 +1,9 @@
 #!/usr/bin/env python3
 """An OCI image inside a VM (QEMU, emulated): strata-init's protocol spoken by this file, not by our own C code."""
-import json, os, shutil, socket, struct, subprocess, sys, tempfile, time
+import hashlib, io, json, os, shutil, struct, subprocess, sys, tarfile, tempfile, time
+from protocol import *
 
 count = failed = 0
-(HELLO, CONFIG, STARTED, EXITED, ERROR, EXEC, STDIN, STDOUT, STDERR, CREDIT, SIGNAL, RESIZE, PUT, GET, POWER, PING,
- PONG) = range(1, 18)
-
-
 def ok(cond, name, why=""):
     global count, failed
     count += 1
@@ -20,79 +17,6 @@ def ok(cond, name, why=""):
 def skip(why):
     print(f"1..0 # SKIP {why}")
     sys.exit(0)
-
-
-class Guest:
-    def __init__(self, path, timeout=60):
-        end = time.time() + timeout
-        while True:
-            try:
-                self.s = socket.socket(socket.AF_UNIX)
-                self.s.connect(path)
-                break
-            except OSError:
-                if time.time() > end:
-                    raise
-                time.sleep(0.05)
-        self.s.settimeout(timeout)
-        self.buf, self.next = b"", 1
-
-    def send(self, type, stream, data=b""):
-        if not isinstance(data, bytes):
-            data = json.dumps(data).encode()
-        self.s.sendall(struct.pack("<IIB3x", len(data), stream, type) + data)
-
-    def recv(self):
-        while len(self.buf) < 12 or len(self.buf) < 12 + struct.unpack("<I", self.buf[:4])[0]:
-            more = self.s.recv(65536)
-            if not more:
-                raise EOFError
-            self.buf += more
-        n, stream, type = struct.unpack("<IIB3x", self.buf[:12])
-        data, self.buf = self.buf[12:12 + n], self.buf[12 + n:]
-        return type, stream, data
-
-    def finish(self, sid, feed=b""):
-        """Run a stream to its end: (result, stdout, stderr)."""
-        out = err = b""
-        window, fed, closed = 262144, 0, False
-        while True:
-            while fed < len(feed) and window > 0:
-                part = feed[fed:fed + min(window, 60000)]
-                self.send(STDIN, sid, part)
-                fed += len(part)
-                window -= len(part)
-            if not closed and fed == len(feed):
-                self.send(STDIN, sid)
-                closed = True
-            type, stream, data = self.recv()
-            if stream != sid:
-                continue
-            if type in (STDOUT, STDERR):
-                if type == STDOUT:
-                    out += data
-                else:
-                    err += data
-                self.send(CREDIT, sid, struct.pack("<I", len(data)))
-            elif type == CREDIT:
-                window += struct.unpack("<I", data)[0]
-            elif type in (EXITED, ERROR):
-                return json.loads(data), out, err
-
-    def exec(self, *args, feed=b"", **kw):
-        sid, self.next = self.next, self.next + 1
-        self.send(EXEC, sid, {"args": list(args), **kw})
-        return self.finish(sid, feed)
-
-    def put(self, path, data, **kw):
-        sid, self.next = self.next, self.next + 1
-        self.send(PUT, sid, {"path": path, **kw})
-        return self.finish(sid, data)[0]
-
-    def get(self, path):
-        sid, self.next = self.next, self.next + 1
-        self.send(GET, sid, {"path": path})
-        return self.finish(sid)
 
 
 for need in ("qemu-system-x86_64", "mkfs.erofs", "mke2fs", "busybox", "dpkg-deb"):
@@ -125,13 +49,81 @@ def boot(dir, log, *extra):
     return p, Guest(dir + "/guest.sock"), vm
 
 
+def folders(g):
+    """A folder goes in as python's and as tar's archive, and comes out for python and for tar."""
+    def entries(data):
+        with tarfile.open(fileobj=io.BytesIO(data)) as t:
+            return {m.name.removeprefix("./").strip("."): (m.type, m.mode, m.uid, m.gid, m.linkname.removeprefix("./"), int(m.mtime),
+                    hashlib.sha256(t.extractfile(m).read()).hexdigest() if m.isreg() else "", m.pax_headers.get("SCHILY.xattr.user.a")) for m in t}
+    f = io.BytesIO()
+    deep = "/".join(["a" * 60] * 4)
+    with tarfile.open(fileobj=f, mode="w", format=tarfile.PAX_FORMAT) as t:
+        def add(name, type=tarfile.REGTYPE, data=b"", **kw):
+            ti = tarfile.TarInfo(name)
+            ti.type, ti.size, ti.mode, ti.mtime, ti.uid, ti.gid = type, len(data), 0o644, 1700000000, 5, 6
+            for k, v in kw.items():
+                setattr(ti, k, v)
+            t.addfile(ti, io.BytesIO(data))
+        add("", tarfile.DIRTYPE, mode=0o750)
+        add("d", tarfile.DIRTYPE, mode=0o2770, uid=70000)
+        add("d/big", data=os.urandom(1000001), uid=3000000, mode=0o4755, pax_headers={"SCHILY.xattr.user.a": "value"})
+        add("d/empty")
+        add("d/hard", tarfile.LNKTYPE, linkname="d/big", size=0)
+        add("d/soft", tarfile.SYMTYPE, linkname="../../../etc/passwd", mode=0o777)
+        add("d/pipe", tarfile.FIFOTYPE)
+        add("d/null", tarfile.CHRTYPE, devmajor=1, devminor=3)
+        for i in range(1, 5):
+            add("/".join(["a" * 60] * i), tarfile.DIRTYPE, mode=0o755)
+        add(deep + "/f", data=b"deep")
+        add(deep + "/l", tarfile.SYMTYPE, linkname="x" * 200, mode=0o777)
+    sent = f.getvalue()
+    status, out, err = g.put_tree("/home/tree", sent)
+    ok(status == {"code": 0}, "a folder goes in", (status, err))
+    status, out, err = g.exec("/bin/sh", "-c", "cat /home/tree/d/soft | head -1; ls -l /home/tree/d/null; stat -c %h /home/tree/d/big")
+    ok(out.startswith(b"root:") and b"1,   3" in out and out.endswith(b"2\n"), "with links and devices", (out, err))
+    status, out, err = g.get_tree("/home/tree")
+    ok(status == {"code": 0}, "it comes out", (status, err))
+    a, b = entries(sent), entries(out)
+    ok(all(a[k] == b.get(k) for k in a if k not in ("d/big", "d/hard")),
+       "python reads the same from it", [(k, a.get(k), b.get(k)) for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)])
+    both = {k: v for k, v in b.items() if k in ("d/big", "d/hard")}
+    file, link = (("d/big", "d/hard") if both.get("d/big", (b"",))[0] == b"0" else ("d/hard", "d/big"))
+    ok(both[file][6] == a["d/big"][6] and both[file][1:4] == (0o4755, 3000000, 6) and both[file][7] == "value" and both[link][0] == b"1" and
+       both[link][4] == file, "the hard link is one, large owner and attribute are kept", both)
+    ok(set(a) == set(b), "the same names", set(a) ^ set(b))
+    r = subprocess.run(["tar", "-t"], input=out, capture_output=True)
+    ok(r.returncode == 0 and not r.stderr, "tar reads it without complaint", r.stderr)
+    tree = T + "/gnu"
+    os.makedirs(tree + "/" + "b" * 99 + "/" + "c" * 99)
+    open(tree + "/" + "b" * 99 + "/" + "c" * 99 + "/file", "w").write("gnu")
+    sent = subprocess.run(["tar", "--format=gnu", "-C", tree, "-c", "."], capture_output=True, check=True).stdout
+    ok(g.put_tree("/home/gnu", sent)[0] == {"code": 0} and g.get("/home/gnu/" + "b" * 99 + "/" + "c" * 99 + "/file")[1] == b"gnu", "tar's long names go in")
+
+    def evil(name):
+        f = io.BytesIO()
+        with tarfile.open(fileobj=f, mode="w") as t:
+            for n, type, link in (("out", tarfile.SYMTYPE, "/etc"), (name, tarfile.REGTYPE, "")):
+                ti = tarfile.TarInfo(n)
+                ti.type, ti.linkname = type, link
+                t.addfile(ti)
+        return f.getvalue()
+    status, out, err = g.put_tree("/home/evil", evil("../../evil"))
+    ok(status == {"code": 1} and b"../../evil" in err, "a name that leaves the folder is refused", (status, err))
+    status, out, err = g.put_tree("/home/evil", evil("out/evil"))
+    ok(g.get("/etc/evil")[0].get("errno") == 2, "a link out of the folder leads nowhere out", (status, err))
+    status, out, err = g.put_tree("/home/cut", sent[:-5000][:1500])
+    ok(status == {"code": 1}, "a tar that is cut is refused", (status, err))
+    status, out, err = g.get_tree("/etc/passwd")
+    ok(status == {"code": 1} and b"Not a directory" in err, "a file is no folder", (status, err))
+
+
 def main():
     root = T + "/root"
     for d in ("bin", "etc", "tmp", "home/web"):
         os.makedirs(f"{root}/{d}")
     shutil.copy(shutil.which("busybox"), root + "/bin/busybox")
     for a in ("sh", "cat", "id", "ls", "sleep", "echo", "env", "pwd", "tty", "sha256sum", "kill", "ip", "hostname", "stty", "dd",
-              "mount", "ps", "touch"):
+              "mount", "ps", "touch", "head", "stat"):
         os.symlink("busybox", f"{root}/bin/{a}")
     open(root + "/etc/passwd", "w").write("root:x:0:0::/root:/bin/sh\nweb:x:1000:1001::/home/web:/bin/sh\n")
     open(root + "/etc/group", "w").write("root:x:0:\nweb:x:1001:\nextra:x:50:web\n")
@@ -190,6 +182,7 @@ def main():
         status, out, err = g.exec("/bin/ls", "-ln", "/home/file")
         ok(out.startswith(b"-rw-r-----") and b"1000     1001" in out, "its owner and mode", out)
         ok(g.get("/etc")[0].get("errno") == 22, "a directory is no file")
+        folders(g)
         status, out, err = g.exec("/bin/cat", feed=blob)
         ok(status == {"code": 0} and out == blob, "3 MB through a process", (status, len(out)))
         status, out, err = g.exec("/bin/sh", "-c", "tty; stty size; read x; echo got $x", tty=True, rows=33, cols=77, feed=b"hi\n")
