@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/str.h"
+#include "node/host.h"
 
 const struct engine_ops *engine_by_name(const char *name)
 {
@@ -59,6 +60,20 @@ void engine_detach(struct engine_instance *i)
 	if (i->ops->detach)
 		i->ops->detach(i);
 	instance_free(i);
+}
+
+double engine_cpu_limit(const struct api_instance_cpu *c)
+{
+	double limit = c->has_limit ? c->limit : 0;
+	struct host_cpu h;
+
+	if (c->has_limit_mhz && host_cpu_read(&h, NULL) == 0 && h.mhz) {
+		double by_mhz = (double)c->limit_mhz / h.mhz;
+
+		if (limit == 0 || by_mhz < limit)
+			limit = by_mhz;
+	}
+	return limit;
 }
 
 void engine_stream_close(struct engine_stream *s)

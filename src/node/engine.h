@@ -319,6 +319,9 @@ void engine_detach(struct engine_instance *i); /* NULL: no effect */
 void engine_exec_free(
 	struct engine_exec *x); /* closes what is left of its stream; NULL: no effect */
 
+/* CPU time that limit and limit_mhz allow, in CPUs; 0: no limit.  Looks at this host's clock rate. */
+double engine_cpu_limit(const struct api_instance_cpu *c);
+
 /* The engine for a VM whose spec says auto: the first of the table that is usable and can run it, with the reason in words
  * (why those before it were passed over).  -ENOTSUP lists why each refuses. */
 int engine_choose(const struct engine_env *env, const struct api_instance_spec *spec,

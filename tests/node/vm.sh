@@ -59,6 +59,11 @@ t "after a kill -9 the daemon starts again" daemon
 t_eq "and finds the VM running" "$(show vm1 .status.state)" running
 t_eq "pause" "$(task '/v1/instances/vm1/pause?wait=60s')" ok
 t_eq "resume" "$(task '/v1/instances/vm1/resume?wait=60s')" ok
+group() { cat /sys/fs/cgroup/{cpu,cpu,cpuacct,.}/strata/$(show vm1 .id)/{cpu.cfs_quota_us,cpu.max} 2>/dev/null | head -n 1 | cut -d' ' -f1; }
+if [ -n "$(group)" ]; then
+	t_eq "a CPU limit, while it runs" "$(api /v1/instances/vm1 -X PATCH -H 'Content-Type: application/merge-patch+json' \
+		-d '{"spec":{"cpu":{"limit":0.5}}}' >"$T/patch"; for _ in $(seq 50); do [ "$(group)" = 50000 ] && break; sleep 0.1; done; group)" 50000
+fi
 t_eq "stop" "$(task '/v1/instances/vm1/stop?wait=60s')" ok
 t_eq "its command had its say" "$(show vm1 .status.exit_code)" 42
 t_eq "it starts again" "$(task '/v1/instances/vm1/start?wait=120s')" ok

@@ -303,20 +303,9 @@ static void add_mounts(const struct engine_plan *p, const char *files, struct bu
 /* CPUs that it may use at a time, by all that says so; 0: no limit. */
 static double cpu_limit(const struct api_instance_cpu *c)
 {
-	double limit = 0;
-	struct host_cpu h;
+	double limit = engine_cpu_limit(c);
 
-	if (c->has_count)
-		limit = (double)c->count;
-	if (c->has_limit && (limit == 0 || c->limit < limit))
-		limit = c->limit;
-	if (c->has_limit_mhz && host_cpu_read(&h, NULL) == 0 && h.mhz) {
-		double by_mhz = (double)c->limit_mhz / h.mhz;
-
-		if (limit == 0 || by_mhz < limit)
-			limit = by_mhz;
-	}
-	return limit;
+	return c->has_count && (limit == 0 || (double)c->count < limit) ? (double)c->count : limit;
 }
 
 /* Throttling is by whole disks: of a partition the disk it is on. */

@@ -362,6 +362,20 @@ static void stats(struct engine_instance *i, struct api_instance_stats *ret, str
 	engine_done(c, 0, NULL);
 }
 
+static void update(struct engine_instance *i, const struct engine_plan *p, struct engine_call *c)
+{
+	struct vm *vm = vm_of(i);
+	struct err *e = NULL;
+	int r;
+
+	if (vm_gone(vm, c))
+		return;
+	r = vm_update_check(vm, p, &e);
+	if (r == 0)
+		r = vm_set_cpu(vm, p, &e);
+	engine_done(c, r, e);
+}
+
 const struct engine_ops engine_native = {
 	.name = "native",
 	.vm = true,
@@ -383,4 +397,5 @@ const struct engine_ops engine_native = {
 	.console = vm_console,
 	.console_resize = vm_console_resize,
 	.stats = stats,
+	.update = update,
 };

@@ -123,6 +123,8 @@ void qemu_update(struct engine_instance *i, const struct engine_plan *p, struct 
 	if (qemu_gone(q, c))
 		return;
 	r = vm_update_check(&q->vm, p, &e);
+	if (r == 0)
+		r = vm_set_cpu(&q->vm, p, &e);
 	if (r < 0) {
 		engine_done(c, r, e);
 		return;

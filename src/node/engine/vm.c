@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "ext/json.h"
+#include "node/engine/vmgroup.h"
 
 #define FILE_NAME   "vm.json"
 /* From power-on to the guest's first word; an emulated guest needs some seconds. */
@@ -81,6 +82,14 @@ static struct err *why_it_ended(struct vm *vm)
 	return e;
 }
 
+static void clean_done(struct vm *vm, struct engine_call *c)
+{
+	struct err *e = NULL;
+	int r = vmgroup_remove(vm->i.id, &e);
+
+	engine_done(c, r, e);
+}
+
 /* The process is gone and everything it said has been read. */
 static void settle(struct vm *vm)
 {
@@ -93,7 +102,7 @@ static void settle(struct vm *vm)
 	vmio_end(&vm->io);
 	cleaning = TAKE(vm->cleaning);
 	if (cleaning) {
-		engine_done(cleaning, 0, NULL);
+		clean_done(vm, cleaning);
 		return;
 	}
 	if (vm->starting) {
@@ -408,12 +417,22 @@ static void describe(struct vm *vm, const struct engine_plan *p, struct buf *b)
 	}
 }
 
+int vm_set_cpu(struct vm *vm, const struct engine_plan *p, struct err **e)
+{
+	const struct api_instance_cpu *cpu = &p->spec->cpu;
+	struct vmgroup_limits l = { .cpus = engine_cpu_limit(cpu),
+				    .shares = cpu->shares ? cpu->shares : 1000 };
+
+	return vmgroup_set(vm->i.id, &l, e);
+}
+
 static int launch(struct vm *vm, const struct engine_plan *p, struct err **e)
 {
 	_cleanup_(closep) int monitor = -1, serial = -1, agent = -1;
 	_cleanup_(vm_command_done) struct vm_command command = { 0 };
 	_cleanup_(buf_done) struct buf more = { 0 };
-	_cleanup_(freep) char *config = NULL;
+	_cleanup_(freep) char *config = NULL, *procs = NULL;
+	char *groups[2] = { NULL, NULL };
 	struct vm_sockets s;
 	int r = vmproc_listen(vm->i.dir, "monitor.sock", &monitor, e);
 
@@ -431,8 +450,14 @@ static int launch(struct vm *vm, const struct engine_plan *p, struct err **e)
 		r = buf_error(&more) < 0 ? err_sys(e, ENOMEM, "start a VM") : 0;
 	}
 	if (r == 0)
+		r = vmgroup_make(vm->i.id, &procs, e);
+	if (r == 0)
+		r = vm_set_cpu(vm, p, e);
+	groups[0] = procs;
+	if (r == 0)
 		r = vmproc_spawn(vm->i.env->loop, vm->i.dir, FILE_NAME, more.s, command.argv,
-				 command.keep.v, command.keep.n, NULL, process_ended, &vm->proc, e);
+				 command.keep.v, command.keep.n, groups, process_ended, &vm->proc,
+				 e);
 	if (r < 0)
 		return r;
 	vm->alive = true;
@@ -528,7 +553,7 @@ void vm_cleanup(struct engine_instance *i, struct engine_call *c)
 	if (!vm->alive) {
 		close_all(vm);
 		vmio_end(&vm->io);
-		engine_done(c, 0, NULL);
+		clean_done(vm, c);
 		return;
 	}
 	vm->killed = true;

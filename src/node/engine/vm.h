@@ -90,5 +90,7 @@ int vm_console_resize(struct engine_instance *i, unsigned int rows, unsigned int
 void vm_stats(struct vm *vm, struct api_instance_stats *ret);
 /* -ENOTSUP: p wants other processors or memory than it was started with. */
 int vm_update_check(struct vm *vm, const struct engine_plan *p, struct err **e);
+/* Its limit and weight, as p says. */
+int vm_set_cpu(struct vm *vm, const struct engine_plan *p, struct err **e);
 
 #endif
