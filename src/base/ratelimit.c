@@ -50,7 +50,7 @@ void ratelimit_force(struct ratelimit *r, uint64_t n, nsec_t now)
 		r->free_at += (nsec_t)t;
 }
 
-nsec_t ratelimit_take(struct ratelimit *r, uint64_t n, nsec_t now)
+nsec_t ratelimit_wait(const struct ratelimit *r, uint64_t n, nsec_t now)
 {
 	nsec_t depth, full, debt;
 
@@ -60,8 +60,14 @@ nsec_t ratelimit_take(struct ratelimit *r, uint64_t n, nsec_t now)
 	debt = MAX(r->free_at - now, (nsec_t)0);
 	/* the bucket holds `depth`; n must fit beside the debt, or the debt must be gone */
 	full = MIN(cost_of(n, r->rate), depth);
-	if (debt + full > depth)
-		return debt + full - depth;
-	ratelimit_force(r, n, now);
-	return 0;
+	return MAX(debt + full - depth, (nsec_t)0);
+}
+
+nsec_t ratelimit_take(struct ratelimit *r, uint64_t n, nsec_t now)
+{
+	nsec_t wait = ratelimit_wait(r, n, now);
+
+	if (wait == 0)
+		ratelimit_force(r, n, now);
+	return wait;
 }

@@ -22,6 +22,8 @@ void ratelimit_set(struct ratelimit *r, uint64_t rate, uint64_t burst, nsec_t no
 /* 0: n tokens may pass now and are taken.  Else: nanoseconds to wait, nothing taken.  A request larger than the
  * burst passes when the bucket is full and is paid off afterwards, so it is never stuck. */
 nsec_t ratelimit_take(struct ratelimit *r, uint64_t n, nsec_t now);
+/* What ratelimit_take() would return; nothing is taken. */
+nsec_t ratelimit_wait(const struct ratelimit *r, uint64_t n, nsec_t now);
 /* Take without asking (work that was done already); the debt delays what follows. */
 void ratelimit_force(struct ratelimit *r, uint64_t n, nsec_t now);
 

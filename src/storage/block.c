@@ -124,13 +124,35 @@ void disk_stats(struct disk *d, struct disk_stats *ret)
 	pthread_mutex_unlock(&d->lock);
 }
 
+/* Above the format, or between it and its driver. */
+static struct disk_node *find_filter(struct disk *d, const char *filter)
+{
+	for (struct disk_node *n = d->top; n; n = n->next)
+		if (n->ops->kind == DISK_FILTER && strcmp(n->ops->name, filter) == 0)
+			return n;
+	return NULL;
+}
+
 int disk_set_param(struct disk *d, const char *filter, const char *name, const char *value,
 		   struct err **e)
 {
-	for (struct disk_node *n = d->top; n && n->ops->kind == DISK_FILTER; n = n->next)
-		if (strcmp(n->ops->name, filter) == 0 && n->ops->set_param)
-			return n->ops->set_param(n, name, value, e);
-	return err_set(e, ENOENT, "disk.filter", "the disk has no filter '%s'", filter);
+	struct disk_node *n = find_filter(d, filter);
+
+	if (!n || !n->ops->set_param)
+		return err_set(e, ENOENT, "disk.filter", "the disk has no filter '%s'", filter);
+	return n->ops->set_param(n, name, value, e);
+}
+
+int disk_filter_info(struct disk *d, const char *filter,
+		     void (*emit)(void *arg, const char *name, const char *value), void *arg)
+{
+	struct disk_node *n = find_filter(d, filter);
+
+	if (!n)
+		return -ENOENT;
+	if (n->ops->info)
+		n->ops->info(n, emit, arg);
+	return 0;
 }
 
 /* ---- blocking calls ---- */

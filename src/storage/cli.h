@@ -12,7 +12,7 @@ struct command {
 };
 extern const struct command cmd_create, cmd_info, cmd_check, cmd_map, cmd_compare, cmd_convert,
 	cmd_resize, cmd_rebase, cmd_commit, cmd_measure, cmd_bench, cmd_snapshot, cmd_serve,
-	cmd_volume, cmd_clone, cmd_stream;
+	cmd_volume, cmd_clone, cmd_stream, cmd_ctl;
 
 enum { OUT_TABLE, OUT_JSON };
 extern const char *const out_choices[];	      /* for OPT_K_ENUM */

@@ -91,7 +91,7 @@ struct disk_ops {
 	/* Copy into the image what lies below it in [io->off, io->off+io->len), where it holds nothing itself; beside I/O.
 	 * Through the gate, not through filters: contents do not change. */
 	void (*populate)(struct disk_node *n, struct disk_io *io);
-	/* Formats: the image's own state for `info`; see qcow2.h. */
+	/* Formats: the image's own state for `info`; see qcow2.h.  Filters: settings and counts, any thread. */
 	void (*info)(struct disk_node *n,
 		     void (*emit)(void *arg, const char *name, const char *value), void *arg);
 };
@@ -150,6 +150,9 @@ void io_resume_later(struct disk_io *io, void (*fn)(struct disk_io *io));
 void io_resume_at(struct disk_io *io, nsec_t due, void (*fn)(struct disk_io *io));
 /* Forget io_resume_at() of io; it must be waiting. */
 void io_resume_cancel(struct disk_io *io);
+
+/* Forget io_resume_later() of io, on the thread of its queue; no effect when it has run. */
+void io_resume_forget(struct disk_io *io);
 
 /* ---- buffers ---- */
 

@@ -5,12 +5,11 @@
 
 extern const struct disk_ops disk_driver_file, disk_driver_mem;
 extern const struct disk_ops disk_format_raw, disk_format_qcow2;
+extern const struct disk_ops disk_filter_fault, disk_filter_stats, disk_filter_throttle;
 
 const struct disk_ops *const disk_table[] = {
-	&disk_driver_file,
-	&disk_driver_mem,
-	&disk_format_raw,
-	&disk_format_qcow2,
+	&disk_driver_file,  &disk_driver_mem,	&disk_format_raw,      &disk_format_qcow2,
+	&disk_filter_fault, &disk_filter_stats, &disk_filter_throttle,
 };
 const size_t disk_table_len = ARRAY_SIZE(disk_table);
 

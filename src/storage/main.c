@@ -6,7 +6,7 @@
 static const struct command *const commands[] = {
 	&cmd_create, &cmd_info,	  &cmd_check,  &cmd_map,     &cmd_compare, &cmd_convert,
 	&cmd_resize, &cmd_rebase, &cmd_commit, &cmd_measure, &cmd_bench,   &cmd_snapshot,
-	&cmd_serve,  &cmd_volume, &cmd_clone,  &cmd_stream,
+	&cmd_serve,  &cmd_volume, &cmd_clone,  &cmd_stream,  &cmd_ctl,
 };
 
 static int usage(FILE *to)

@@ -158,6 +158,25 @@ int node_open(struct disk *d, const struct disk_ops *ops, const char *path,
 	return 0;
 }
 
+/* Lay a filter over *top, which is gone when this fails. */
+static int add_filter(struct disk *d, const struct disk_cfg *cfg, const struct disk_filter_cfg *f,
+		      struct disk_node **top, struct err **e)
+{
+	const struct disk_ops *ops = disk_find_ops(DISK_FILTER, f->name);
+	struct disk_node *below = *top;
+	int r;
+
+	if (!ops)
+		return err_set(e, EINVAL, "disk.filter", "no filter '%s'", f->name);
+	*top = NULL; /* node_open() takes it, also when it fails */
+	r = node_open(d, ops, cfg->path, cfg, below, top, e);
+	for (const char *const *p = f->params; r >= 0 && p && p[0]; p += 2)
+		r = ops->set_param ? ops->set_param(*top, p[0], p[1], e)
+				   : err_set(e, EINVAL, "disk.filter",
+					     "filter '%s' takes no options", f->name);
+	return r;
+}
+
 /* Driver, then format, for cfg->path.  A guessed format is written to *probed. */
 int node_open_image(struct disk *d, const struct disk_cfg *cfg, struct disk_node **ret,
 		    struct err **e)
@@ -165,14 +184,19 @@ int node_open_image(struct disk *d, const struct disk_cfg *cfg, struct disk_node
 	const struct disk_ops *driver = disk_find_ops(DISK_DRIVER, cfg->driver ?: "file");
 	const char *format = cfg->format;
 	const struct disk_ops *ops;
-	struct disk_node *file;
+	struct disk_node *file = NULL;
 	int r;
 
 	if (!driver)
 		return err_set(e, EINVAL, "disk.driver", "no driver '%s'", cfg->driver);
 	r = node_open(d, driver, cfg->path, cfg, NULL, &file, e);
-	if (r < 0)
+	for (size_t i = cfg->n_filters; i-- > 0 && r >= 0;)
+		if (cfg->filters[i].below)
+			r = add_filter(d, cfg, &cfg->filters[i], &file, e);
+	if (r < 0) {
+		node_close(file);
 		return r;
+	}
 	if (!format) {
 		_cleanup_(freep) uint8_t *head = calloc(1, DISK_HEAD);
 		uint64_t size = file->size;
@@ -282,25 +306,12 @@ int disk_build(struct disk *d, const struct disk_cfg *cfg, struct err **e)
 		return r;
 	}
 	d->top = d->gate;
-	for (size_t i = cfg->n_filters; i-- > 0;) {
-		const struct disk_filter_cfg *f = &cfg->filters[i];
-		const struct disk_ops *ops = disk_find_ops(DISK_FILTER, f->name);
-		struct disk_node *below = d->top;
-
-		if (!ops)
-			return err_set(e, EINVAL, "disk.filter", "no filter '%s'", f->name);
-		d->top = NULL; /* node_open() takes it, also when it fails */
-		r = node_open(d, ops, cfg->path, cfg, below, &d->top, e);
-		if (r < 0) {
+	for (size_t i = cfg->n_filters; i-- > 0 && r >= 0;) {
+		if (cfg->filters[i].below)
+			continue;
+		r = add_filter(d, cfg, &cfg->filters[i], &d->top, e);
+		if (!d->top)
 			d->format = NULL;
-			return r;
-		}
-		for (const char *const *p = f->params; r >= 0 && p && p[0]; p += 2)
-			r = ops->set_param ? ops->set_param(d->top, p[0], p[1], e)
-					   : err_set(e, EINVAL, "disk.filter",
-						     "filter '%s' takes no options", f->name);
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	return r < 0 ? r : 0;
 }

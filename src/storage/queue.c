@@ -550,6 +550,13 @@ void io_resume_later(struct disk_io *io, void (*fn)(struct disk_io *io))
 	queue_wake(q);
 }
 
+void io_resume_forget(struct disk_io *io)
+{
+	pthread_mutex_lock(&io->q->post_lock);
+	list_del(&io->link);
+	pthread_mutex_unlock(&io->q->post_lock);
+}
+
 static void queue_timer(struct timer *t)
 {
 	disk_poll(t->data, false);

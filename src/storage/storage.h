@@ -46,6 +46,7 @@ enum disk_sync {
 struct disk_filter_cfg {
 	const char *name;	   /* "throttle", "stats", "fault", ...: see disktab.c */
 	const char *const *params; /* NULL-terminated name, value pairs, or NULL */
+	bool below; /* between the format and its driver instead of above the format */
 };
 
 struct disk_cfg {
@@ -229,9 +230,14 @@ struct disk_stats {
 /* The sum over all queues, past ones included. */
 void disk_stats(struct disk *d, struct disk_stats *ret);
 
-/* Limits of the filter called "throttle"; see filters/throttle.h for the names.  -ENOENT: no such filter. */
+/* A parameter of a filter: the limits of "throttle" (filters/limits.h has the names), the rules of "fault".
+ * -ENOENT: no such filter. */
 int disk_set_param(struct disk *d, const char *filter, const char *name, const char *value,
 		   struct err **e);
+
+/* What a filter tells of itself: settings of "throttle", latencies of "stats".  -ENOENT: no such filter. */
+int disk_filter_info(struct disk *d, const char *filter,
+		     void (*emit)(void *arg, const char *name, const char *value), void *arg);
 
 /* The format's own properties, one call each: "cluster_size", "65536"... */
 void disk_info(struct disk *d, void (*emit)(void *arg, const char *name, const char *value),

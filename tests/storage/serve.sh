@@ -154,6 +154,38 @@ t_fails "no address" timeout 10 strata-disk serve a.qcow2
 t_fails "no such file" timeout 10 strata-disk serve nothing --nbd "unix:$T/n"
 t_fails "one name twice" timeout 10 strata-disk serve b.raw b.raw --readonly --nbd "unix:$T/n"
 
+# ---- limits and the control socket
+truncate -s 8M l.raw
+serve lim path=l.raw,format=raw,throttle=bps-read=1G --nbd "unix:$T/l" --ctl "$T/c" --stats --throttle iops-total=20,iops-read-max=100,iops-read=40
+L="nbd+unix:///?socket=$T/l"
+reads() { # N: one after the other; milliseconds
+	local start=${EPOCHREALTIME/./} args=()
+	for ((i = 0; i < $1; i++)); do args+=(-c "read 0 512"); done
+	qemu-io -f raw -r "${args[@]}" "$L" >/dev/null || return
+	echo $(((${EPOCHREALTIME/./} - start) / 1000))
+}
+ctl() { strata-disk ctl "$T/c" "$@"; }
+ms=$(reads 25)
+t "25 reads at 20 a second take their time ($ms ms)" [ "${ms:-0}" -ge 1000 ]
+t "the limits go while it runs" ctl throttle '{"params": {"iops-total": 0, "iops-read": "0", "iops-read-max": 0}}'
+ctl status >status
+t_eq "status" "$(python3 -c '
+import json
+s = json.load(open("status")); x = s["exports"][0]
+print(x["name"], x["size"], x["throttle"], x["io"]["read"]["requests"] >= 25, float(x["latency"]["read.p99-us"]) > 0, s["nbd_clients"])')" \
+	"l.raw 8388608 {'bps-read': '1073741824'} True True 0"
+t "growing while it is served" ctl resize '{"export": "l.raw", "size": 16777216}'
+t_eq "new clients see it" "$(nbdinfo --size "$L")" 16777216
+t_fails "shrinking must be asked for" ctl resize '{"size": 4096}'
+t_fails "no such limit" ctl throttle '{"params": {"iops": 3}}'
+t_fails "no such export" ctl throttle '{"export": "x", "params": {}}'
+t_fails "no such verb" ctl dance
+t_fails "a limit that is none" timeout 10 strata-disk serve l.raw --nbd "unix:$T/n" --throttle iops-total=fast
+t_fails "a burst below its rate" timeout 10 strata-disk serve l.raw --nbd "unix:$T/n" --throttle iops-total=10,iops-total-max=5
+t "stop by the control socket" ctl stop
+wait "$pid_lim"
+t_eq "ended" $? 0
+
 # ---- slow and hostile clients
 truncate -s 64M h.raw
 serve hostile path=h.raw,format=raw --nbd "unix:$T/h" --threads 1 --timeout 1s --memory 64M --max-clients 40

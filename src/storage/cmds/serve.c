@@ -6,16 +6,18 @@
 #include "base/str.h"
 #include "ext/tls.h"
 #include "storage/cli.h"
+#include "storage/export/ctl.h"
 #include "storage/export/nbd_server.h"
 #include "storage/export/vhost_user_blk.h"
+#include "storage/filters/limits.h"
 #include "sys/vhost_user.h"
 
 #define DEFAULT_QUEUES 16U
 
 struct args {
-	char *format, *certificates, *psk, *description;
-	opt_list nbd, vhost_user;
-	bool readonly, direct, verify_peer, plain, shared;
+	char *format, *certificates, *psk, *description, *ctl;
+	opt_list nbd, vhost_user, throttle;
+	bool stats, readonly, direct, verify_peer, plain, shared;
 	int tls;
 	uint64_t threads, queues, max_clients, max_requests, memory;
 	nsec_t timeout;
@@ -36,6 +38,10 @@ static const struct opt opts[] = {
 	    "the files may be in use by a writer; with --readonly"),
 	OPT(struct args, direct, FLAG, "direct", 0, NULL, "O_DIRECT"),
 	OPT(struct args, description, STR, "description", 'D', "TEXT", "shown to NBD clients"),
+	OPT(struct args, throttle, LIST, "throttle", 't', "k=v,...",
+	    "limits of each file: iops-total, bps-read, iops-write-max, ..., group"),
+	OPT(struct args, stats, FLAG, "stats", 0, NULL, "measure latencies, for ctl status"),
+	OPT(struct args, ctl, STR, "ctl", 0, "SOCKET", "take requests there: strata-disk ctl"),
 	OPT(struct args, threads, U64, "threads", 0, "N", "I/O threads (one a CPU, at most 4)",
 	    .min = 1, .max = EXPORT_THREADS_MAX),
 	OPT(struct args, max_clients, U64, "max-clients", 0, "N", "NBD clients at once (128)",
@@ -60,7 +66,7 @@ static const struct opt opts[] = {
 
 /* One served file, as an operand says it. */
 struct file {
-	char *path, *name, *format, *description;
+	char *path, *name, *format, *description, *throttle;
 	bool readonly;
 };
 
@@ -69,6 +75,7 @@ static const struct opt file_opts[] = {
 	OPT(struct file, name, STR, "name", 0, "NAME", "of the export (the file's name)"),
 	OPT(struct file, format, STR, "format", 0, "FORMAT", "do not probe"),
 	OPT(struct file, description, STR, "description", 0, "TEXT", "shown to NBD clients"),
+	OPT(struct file, throttle, STR, "throttle", 0, "k=v;...", "limits of this file alone"),
 	OPT(struct file, readonly, FLAG, "readonly", 0, NULL, "refuse writes"),
 	OPT_END,
 };
@@ -84,6 +91,8 @@ struct server {
 	struct nbd_server *nbd;
 	struct vu_dev **vu; /* as many as n_vu; parallel to x */
 	size_t n_vu;
+	struct ctl *ctl;
+	const char **limits; /* --throttle, as pairs */
 	bool stopping;
 };
 
@@ -102,13 +111,46 @@ static bool has_export(const struct server *s, const char *name)
 	return false;
 }
 
+/* "iops-total=5;group=g" of one file; the server's limits come first. */
+static int file_limits(const struct server *s, const char *text, const char ***ret, struct err **e)
+{
+	_cleanup_(strv_freep) char **parts = text ? strv_split(text, ";") : NULL;
+	opt_list l = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < s->a.throttle.n && r == 0; i++)
+		r = vec_push(&l, s->a.throttle.v[i]);
+	for (char **p = parts; p && *p && r == 0; p++)
+		r = vec_push(&l, *p);
+	r = r < 0 ? err_set(e, ENOMEM, "sys.ENOMEM", "out of memory") : cli_params(&l, ret, e);
+	vec_done(&l); /* the strings are others' */
+	return r;
+}
+
+static int check_limits(const char *const *params, struct err **e)
+{
+	struct limits l = { 0 };
+
+	for (const char *const *p = params; p && p[0]; p += 2) {
+		int r = streq(p[0], "group") ? 0 : limits_set(&l, p[0], p[1], 0, e);
+
+		if (r == -ENOENT)
+			return err_set(e, EINVAL, "usage", "--throttle: no limit '%s'", p[0]);
+		if (r < 0)
+			return r;
+	}
+	return limits_check(&l, e);
+}
+
 static int open_export(struct server *s, const char *operand, struct err **e)
 {
 	const struct args *a = &s->a;
 	struct file f = { 0 };
 	struct disk_cfg cfg = { 0 };
 	struct disk *d = NULL;
-	const char *name;
+	const char *name, **limits = NULL;
+	struct disk_filter_cfg filters[2] = { { "throttle", NULL, false },
+					      { "stats", NULL, false } };
 	int r = 0;
 
 	if (str_starts(operand, "path="))
@@ -125,7 +167,15 @@ static int open_export(struct server *s, const char *operand, struct err **e)
 			name);
 		goto out;
 	}
+	r = file_limits(s, f.throttle, &limits, e);
+	if (r == 0)
+		r = check_limits(limits, e);
+	if (r < 0)
+		goto out;
+	filters[0].params = limits;
 	cfg = (struct disk_cfg){ .path = f.path,
+				 .filters = filters,
+				 .n_filters = a->stats ? 2 : 1,
 				 .format = f.format ?: a->format,
 				 .readonly = f.readonly || a->readonly,
 				 .no_lock = a->shared,
@@ -136,6 +186,7 @@ static int open_export(struct server *s, const char *operand, struct err **e)
 	if (r == 0)
 		s->n_x++;
 out:
+	cli_params_free(limits);
 	opt_done(file_opts, &f);
 	return r;
 }
@@ -231,18 +282,57 @@ static void all_gone(void *arg)
 	loop_stop(s->loop, 0);
 }
 
-static void on_signal(struct watch *w, const struct signalfd_siginfo *si)
+static void stop_serving(void *arg)
 {
-	struct server *s = w->data;
+	struct server *s = arg;
 
 	if (s->stopping)
 		return;
 	s->stopping = true;
-	log_info("stopping", "signal", si->ssi_signo);
+	for (size_t i = 0; i < s->n_x; i++) /* what waits for its turn does not hold up the end */
+		disk_set_param(s->x[i]->disk, "throttle", "bypass", "on", NULL);
 	if (s->nbd)
 		nbd_server_stop(s->nbd, all_gone, s);
 	else
 		all_gone(s);
+}
+
+static void on_signal(struct watch *w, const struct signalfd_siginfo *si)
+{
+	log_info("stopping", "signal", si->ssi_signo);
+	stop_serving(w->data);
+}
+
+static void on_status(void *arg, struct json *answer)
+{
+	struct server *s = arg;
+	struct json *fronts = json_new_arr();
+
+	json_set(answer, "nbd_clients", json_new_int(s->nbd ? nbd_server_clients(s->nbd) : 0));
+	for (size_t i = 0; i < s->n_vu; i++)
+		json_push(fronts, json_new_bool(vu_blk_connected(s->vu[i])));
+	json_set(answer, "vhost_user_connected", fronts);
+}
+
+static void on_resized(void *arg, size_t at)
+{
+	struct server *s = arg;
+
+	if (at < s->n_vu)
+		vu_blk_resized(s->vu[at]);
+}
+
+static int start_ctl(struct server *s, struct err **e)
+{
+	struct ctl_cfg cfg = { .loop = s->loop,
+			       .x = s->x,
+			       .n_x = s->n_x,
+			       .status = on_status,
+			       .resized = on_resized,
+			       .stop = stop_serving,
+			       .arg = s };
+
+	return s->a.ctl ? ctl_new(&cfg, s->a.ctl, &s->ctl, e) : 0;
 }
 
 static int start(struct server *s, char **operands, int n, struct err **e)
@@ -269,7 +359,9 @@ static int start(struct server *s, char **operands, int n, struct err **e)
 				 (unsigned int)(s->a.threads ?: (uint64_t)CLAMP(cpus, 1L, 4L)), e);
 	if (r == 0 && s->a.nbd.n > 0)
 		r = start_nbd(s, e);
-	return r < 0 ? r : start_vhost_user(s, e);
+	if (r == 0)
+		r = start_vhost_user(s, e);
+	return r < 0 ? r : start_ctl(s, e);
 }
 
 static int run(int argc, char **argv, struct err **e)
@@ -289,6 +381,7 @@ static int run(int argc, char **argv, struct err **e)
 		fflush(stdout);
 		r = loop_run(s.loop);
 	}
+	ctl_free(s.ctl);
 	for (size_t i = 0; i < s.n_vu; i++)
 		vu_blk_free(s.vu[i]);
 	free(s.vu);
