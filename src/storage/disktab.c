@@ -3,13 +3,13 @@
 #include <string.h>
 #include "storage/disk_ops.h"
 
-extern const struct disk_ops disk_driver_file, disk_driver_mem;
+extern const struct disk_ops disk_driver_file, disk_driver_mem, disk_driver_nbd;
 extern const struct disk_ops disk_format_raw, disk_format_qcow2;
 extern const struct disk_ops disk_filter_fault, disk_filter_stats, disk_filter_throttle;
 
 const struct disk_ops *const disk_table[] = {
-	&disk_driver_file,  &disk_driver_mem,	&disk_format_raw,      &disk_format_qcow2,
-	&disk_filter_fault, &disk_filter_stats, &disk_filter_throttle,
+	&disk_driver_file,  &disk_driver_mem,	&disk_driver_nbd,   &disk_format_raw,
+	&disk_format_qcow2, &disk_filter_fault, &disk_filter_stats, &disk_filter_throttle,
 };
 const size_t disk_table_len = ARRAY_SIZE(disk_table);
 

@@ -158,6 +158,18 @@ int node_open(struct disk *d, const struct disk_ops *ops, const char *path,
 	return 0;
 }
 
+static bool is_nbd(const char *path)
+{
+	return str_starts(path, "nbd:") || str_starts(path, "nbds:") ||
+	       str_starts(path, "nbd+unix:") || str_starts(path, "nbds+unix:");
+}
+
+/* The driver that a name means. */
+static const char *driver_of(const char *path)
+{
+	return path && is_nbd(path) ? "nbd" : "file";
+}
+
 /* Lay a filter over *top, which is gone when this fails. */
 static int add_filter(struct disk *d, const struct disk_cfg *cfg, const struct disk_filter_cfg *f,
 		      struct disk_node **top, struct err **e)
@@ -181,7 +193,8 @@ static int add_filter(struct disk *d, const struct disk_cfg *cfg, const struct d
 int node_open_image(struct disk *d, const struct disk_cfg *cfg, struct disk_node **ret,
 		    struct err **e)
 {
-	const struct disk_ops *driver = disk_find_ops(DISK_DRIVER, cfg->driver ?: "file");
+	const struct disk_ops *driver =
+		disk_find_ops(DISK_DRIVER, cfg->driver ?: driver_of(cfg->path));
 	const char *format = cfg->format;
 	const struct disk_ops *ops;
 	struct disk_node *file = NULL;
@@ -255,7 +268,7 @@ static char *resolve(const char *from, const char *path)
 
 	if (str_starts(path, "file:"))
 		path += 5;
-	if (path[0] == '/' || !slash)
+	if (path[0] == '/' || !slash || is_nbd(path))
 		return strdup(path);
 	if (asprintf(&s, "%.*s%s", (int)(slash - from + 1), from, path) < 0)
 		return NULL;

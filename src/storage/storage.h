@@ -50,7 +50,7 @@ struct disk_filter_cfg {
 };
 
 struct disk_cfg {
-	const char *driver; /* NULL: "file" ("block" devices are recognised) */
+	const char *driver; /* NULL: "nbd" for its URIs, else "file" (block devices are recognised) */
 	const char *path;   /* file, device or URI; with fd still used in messages */
 	int fd; /* opened by the caller, used instead of path when `use_fd`; stays the caller's */
 	bool use_fd;

@@ -98,6 +98,14 @@ static int finish_disk(struct devarg *x, struct err **e)
 					.iops = x->iops,
 					.bps = x->bps,
 					.queues = (unsigned int)x->queues };
+	if (x->socket) {
+		/* the server opens the image and says what it is */
+		if (x->format || x->serial || x->readonly || x->direct || x->iops || x->bps)
+			return err_set(
+				e, EINVAL, "device.options",
+				"socket= takes queues= and id=; the rest is the server's to say");
+		x->dev.type = "vhost-user-blk";
+	}
 	if (x->serial && strlen(x->serial) > 20)
 		return err_set(e, EINVAL, "device.serial", "a serial has at most 20 characters");
 	return 0;

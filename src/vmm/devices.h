@@ -4,6 +4,7 @@
 
 struct device_ops;
 
+extern const struct device_ops dev_vhost_user_blk;
 extern const struct device_ops dev_virtio_balloon;
 extern const struct device_ops dev_virtio_blk;
 extern const struct device_ops dev_virtio_console;

@@ -4,13 +4,8 @@
 #include "vmm/device_ops.h"
 
 static const struct device_ops *const device_table[] = {
-	&dev_virtio_blk,
-	&dev_virtio_net,
-	&dev_virtio_console,
-	&dev_virtio_rng,
-	&dev_virtio_balloon,
-	&dev_virtio_vsock,
-	NULL, /* ends the table */
+	&dev_virtio_blk, &dev_vhost_user_blk, &dev_virtio_net,	 &dev_virtio_console,
+	&dev_virtio_rng, &dev_virtio_balloon, &dev_virtio_vsock, NULL, /* ends the table */
 };
 
 const struct device_ops *device_at(unsigned int n)

@@ -377,6 +377,7 @@ int vm_new_test(uint64_t memory, struct vm **ret, struct err **e)
 				 .memory_fd = -1,
 				 .n_cpus = 1,
 				 .memory = memory,
+				 .backing = GMEM_SHARED, /* vhost-user can be tested */
 				 .bare = true };
 	struct loop *loop;
 	int r = loop_new(NULL, &loop);

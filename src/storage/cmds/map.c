@@ -49,7 +49,8 @@ static int run(int argc, char **argv, struct err **e)
 			if (off)
 				printf("%#-18llx %s\n", (unsigned long long)x->host, x->file);
 			else
-				printf("%-18s %s\n", "compressed", x->file);
+				printf("%-18s %s\n",
+				       x->flags & EXTENT_COMPRESSED ? "compressed" : "-", x->file);
 		}
 	}
 	if (a.out == OUT_JSON)
