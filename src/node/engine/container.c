@@ -25,8 +25,6 @@
 
 #define RECORD_MAX (64 << 10)
 
-extern char **environ;
-
 struct ct_exec {
 	struct engine_exec x;
 	struct list node;

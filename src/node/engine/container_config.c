@@ -391,10 +391,11 @@ int ct_resources(const struct engine_plan *p, struct buf *b, struct err **e)
 	buf_adds(b, "},\"memory\":{");
 	if (m->has_size || m->has_limit) {
 		uint64_t size = lower(m->has_size ? m->size : 0, m->has_limit ? m->limit : 0);
+		uint64_t both = size + m->swap;
 
 		buf_addf(b, "\"limit\":%llu", (unsigned long long)size);
 		if (m->has_swap)
-			buf_addf(b, ",\"swap\":%llu", (unsigned long long)(size + m->swap));
+			buf_addf(b, ",\"swap\":%llu", (unsigned long long)both);
 		if (m->reservation)
 			buf_addc(b, ',');
 	}

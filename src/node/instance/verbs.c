@@ -16,7 +16,7 @@
 struct op {
 	struct task *task;
 	struct instance *i; /* NULL: gone */
-	struct job job;
+	struct task_job job;
 	struct engine_call call;
 	struct instance_waiter waiter;
 	struct timer timer;
@@ -59,7 +59,7 @@ static void op_close(struct task *t)
 
 	instance_unwait(&o->waiter);
 	timer_stop(&o->timer);
-	job_done(&o->job);
+	task_job_done(&o->job);
 	free(o->name);
 	free(o->dir);
 	free(o->run);
@@ -71,7 +71,7 @@ static void op_cancel(struct task *t)
 	struct op *o = t->data;
 
 	t->cancelled = true;
-	job_cancel(&o->job);
+	task_job_cancel(&o->job);
 }
 
 /* Ends a step by what a callback says. */
@@ -89,7 +89,7 @@ static void step_end(struct task *t, int r, struct err *e)
 
 /* -- create --------------------------------------------------------------------------------------- */
 
-static int make_on_worker(struct job *j, struct err **e)
+static int make_on_worker(struct task_job *j, struct err **e)
 {
 	struct op *o = container_of(j, struct op, job);
 
@@ -119,14 +119,14 @@ static void make_run(struct task *t)
 	if (o->i->spec->root.has_size ||
 	    o->i->spec->kind == API_INSTANCE_KIND_VM) { /* file systems take a while */
 		o->job.fn = make_on_worker;
-		job_run(&o->job, t);
+		task_job_run(&o->job, t);
 		return;
 	}
 	r = instance_make_layer(o->i, NULL, &e);
 	step_end(t, r, e);
 }
 
-static int files_on_worker(struct job *j, struct err **e)
+static int files_on_worker(struct task_job *j, struct err **e)
 {
 	struct op *o = container_of(j, struct op, job);
 
@@ -156,7 +156,7 @@ static void forget(struct op *o)
 		images_unhold(n->images, digest);
 }
 
-static void make_undone(struct job *j, int r)
+static void make_undone(struct task_job *j, int r)
 {
 	struct op *o = container_of(j, struct op, job);
 
@@ -178,8 +178,8 @@ static void make_undo(struct task *t)
 		step_end(t, -ENOMEM, NULL);
 		return;
 	}
-	o->job = (struct job){ .fn = files_on_worker, .after = make_undone };
-	job_run(&o->job, t);
+	o->job = (struct task_job){ .fn = files_on_worker, .after = make_undone };
+	task_job_run(&o->job, t);
 }
 
 /* -- begin and start ------------------------------------------------------------------------------ */
@@ -511,8 +511,8 @@ static void remove_files_run(struct task *t)
 		step_end(t, -ENOMEM, NULL);
 		return;
 	}
-	o->job = (struct job){ .fn = files_on_worker };
-	job_run(&o->job, t);
+	o->job = (struct task_job){ .fn = files_on_worker };
+	task_job_run(&o->job, t);
 }
 
 static void remove_forget_run(struct task *t)

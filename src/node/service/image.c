@@ -293,7 +293,7 @@ struct json *images_show(struct images *im, const char *ref, struct err **e)
 	_cleanup_(image_entry_unrefp) struct image_entry *i = NULL;
 	_cleanup_(doc_done) struct image_doc index = { 0 };
 
-	if (images_find(im, ref, &i, e) < 0 || index_read(im->store, &index, e) < 0)
+	if (images_find(im, ref, &i, e) < 0 || !i || index_read(im->store, &index, e) < 0)
 		return NULL;
 	return image_json(im, &i->parts, names_of(&index, &i->parts.desc.digest));
 }

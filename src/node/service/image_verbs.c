@@ -12,7 +12,7 @@
 #include "node/service/job.h"
 
 struct image_job {
-	struct job job;
+	struct task_job job;
 	struct images *images;
 	union {
 		struct api_image_pull pull;
@@ -27,7 +27,7 @@ struct image_job {
 };
 
 static int open_job(struct task *t, const struct gen_type *type,
-		    int (*fn)(struct job *j, struct err **e), struct err **e)
+		    int (*fn)(struct task_job *j, struct err **e), struct err **e)
 {
 	struct image_job *ij = calloc(1, sizeof(*ij));
 	struct node *n = task_daemon(t);
@@ -52,7 +52,7 @@ static void close_job(struct task *t)
 {
 	struct image_job *ij = t->data;
 
-	job_done(&ij->job);
+	task_job_done(&ij->job);
 	if (ij->type)
 		gen_done(ij->type, &ij->pull);
 	free(ij);
@@ -62,14 +62,14 @@ static void step_run(struct task *t)
 {
 	struct image_job *ij = t->data;
 
-	job_run(&ij->job, t);
+	task_job_run(&ij->job, t);
 }
 
 static void cancel_job(struct task *t)
 {
 	struct image_job *ij = t->data;
 
-	job_cancel(&ij->job);
+	task_job_cancel(&ij->job);
 }
 
 /* What the task results in: the image by that name. */
@@ -108,7 +108,7 @@ static int login_file(const struct api_registry_login *l, const char *domain, ch
 	return fd;
 }
 
-static int do_pull(struct job *j, struct err **e)
+static int do_pull(struct task_job *j, struct err **e)
 {
 	struct image_job *ij = container_of(j, struct image_job, job);
 	struct registry_options o = { .plain_http = ij->pull.plain_http };
@@ -137,7 +137,7 @@ static int do_pull(struct job *j, struct err **e)
 	return r < 0 ? r : show(ij, ij->pull.reference, e);
 }
 
-static int do_push(struct job *j, struct err **e)
+static int do_push(struct task_job *j, struct err **e)
 {
 	struct image_job *ij = container_of(j, struct image_job, job);
 	struct registry_options o = { .plain_http = ij->push.plain_http };
@@ -160,7 +160,7 @@ static int do_push(struct job *j, struct err **e)
 
 /* -- import, bootstrap ---------------------------------------------------------------------------- */
 
-static int do_import(struct job *j, struct err **e)
+static int do_import(struct task_job *j, struct err **e)
 {
 	struct image_job *ij = container_of(j, struct image_job, job);
 	_cleanup_(strv_freep) char **names = NULL;
@@ -180,7 +180,7 @@ static int do_import(struct job *j, struct err **e)
 	return r < 0 ? r : show(ij, names && names[0] ? names[0] : ij->import.name, e);
 }
 
-static int do_bootstrap(struct job *j, struct err **e)
+static int do_bootstrap(struct task_job *j, struct err **e)
 {
 	struct image_job *ij = container_of(j, struct image_job, job);
 	struct api_image_bootstrap *b = &ij->bootstrap;
@@ -225,7 +225,7 @@ static int sweep(struct image_job *ij, struct json *removed, struct err **e)
 	return r < 0 ? err_sys(e, ENOMEM, "prune") : 0;
 }
 
-static int do_prune(struct job *j, struct err **e)
+static int do_prune(struct task_job *j, struct err **e)
 {
 	struct image_job *ij = container_of(j, struct image_job, job);
 	_cleanup_(doc_done) struct image_doc index = { 0 };
@@ -250,7 +250,7 @@ static int do_prune(struct job *j, struct err **e)
 	return sweep(ij, removed, e);
 }
 
-static int do_remove(struct job *j, struct err **e)
+static int do_remove(struct task_job *j, struct err **e)
 {
 	struct image_job *ij = container_of(j, struct image_job, job);
 	struct image_store *s = images_store(ij->images);
@@ -268,7 +268,7 @@ static int do_remove(struct job *j, struct err **e)
 	return sweep(ij, removed, e);
 }
 
-static int do_kernel(struct job *j, struct err **e)
+static int do_kernel(struct task_job *j, struct err **e)
 {
 	struct image_job *ij = container_of(j, struct image_job, job);
 	struct kernel_options o = { .package = ij->kernel.package };

@@ -13,7 +13,7 @@ static const char *const phase_text[] = {
 
 static void on_progress(void *arg, const struct image_progress *p)
 {
-	struct job *j = arg;
+	struct task_job *j = arg;
 
 	atomic_store(&j->phase, p->phase);
 	atomic_store(&j->done, p->done);
@@ -22,7 +22,7 @@ static void on_progress(void *arg, const struct image_progress *p)
 
 static void show(struct timer *tick)
 {
-	struct job *j = tick->data;
+	struct task_job *j = tick->data;
 	unsigned long long done = atomic_load(&j->done), total = atomic_load(&j->total);
 	unsigned int phase = atomic_load(&j->phase);
 
@@ -32,7 +32,7 @@ static void show(struct timer *tick)
 
 static void run(struct work *w)
 {
-	struct job *j = container_of(w, struct job, work);
+	struct task_job *j = container_of(w, struct task_job, work);
 
 	if (work_cancelled(w))
 		j->r = err_set(&j->err, ECANCELED, "task.cancelled", "cancelled");
@@ -42,7 +42,7 @@ static void run(struct work *w)
 
 static void ended(struct work *w)
 {
-	struct job *j = container_of(w, struct job, work);
+	struct task_job *j = container_of(w, struct task_job, work);
 	struct task *t = j->task;
 
 	timer_stop(&j->tick);
@@ -59,7 +59,7 @@ static void ended(struct work *w)
 	}
 }
 
-void job_run(struct job *j, struct task *t)
+void task_job_run(struct task_job *j, struct task *t)
 {
 	struct node *n = task_daemon(t);
 	struct err *e = NULL;
@@ -78,13 +78,13 @@ void job_run(struct job *j, struct task *t)
 	timer_start(n->loop, &j->tick, "task progress", TICK, TICK, show);
 }
 
-void job_cancel(struct job *j)
+void task_job_cancel(struct task_job *j)
 {
 	atomic_store(&j->op.cancelled, true);
 	work_cancel(&j->work);
 }
 
-void job_done(struct job *j)
+void task_job_done(struct task_job *j)
 {
 	timer_stop(&j->tick);
 	json_free(j->result);

@@ -8,7 +8,7 @@
 #include "node/service/storage.h"
 
 struct volume_job {
-	struct job job;
+	struct task_job job;
 	struct object *volume; /* referenced; NULL: gone */
 	struct api_volume_spec spec;
 	char path[4096];
@@ -43,7 +43,7 @@ static void close_volume(struct task *t)
 {
 	struct volume_job *v = t->data;
 
-	job_done(&v->job);
+	task_job_done(&v->job);
 	object_unref(v->volume);
 	api_volume_spec_done(&v->spec);
 	free(v);
@@ -53,10 +53,10 @@ static void cancel_volume(struct task *t)
 {
 	struct volume_job *v = t->data;
 
-	job_cancel(&v->job);
+	task_job_cancel(&v->job);
 }
 
-static int make_file(struct job *j, struct err **e)
+static int make_file(struct task_job *j, struct err **e)
 {
 	struct volume_job *v = container_of(j, struct volume_job, job);
 
@@ -68,10 +68,10 @@ static void create_run(struct task *t)
 	struct volume_job *v = t->data;
 
 	v->job.fn = make_file;
-	job_run(&v->job, t);
+	task_job_run(&v->job, t);
 }
 
-static int drop_file(struct job *j, struct err **e)
+static int drop_file(struct task_job *j, struct err **e)
 {
 	struct volume_job *v = container_of(j, struct volume_job, job);
 
@@ -80,7 +80,7 @@ static int drop_file(struct job *j, struct err **e)
 	return 0;
 }
 
-static void drop_object(struct job *j, int r)
+static void drop_object(struct task_job *j, int r)
 {
 	struct volume_job *v = container_of(j, struct volume_job, job);
 	struct node *n = task_daemon(j->task);
@@ -97,8 +97,8 @@ static void drop(struct task *t)
 		task_next(t);
 		return;
 	}
-	v->job = (struct job){ .fn = drop_file, .after = drop_object };
-	job_run(&v->job, t);
+	v->job = (struct task_job){ .fn = drop_file, .after = drop_object };
+	task_job_run(&v->job, t);
 }
 
 static void ready_run(struct task *t)
