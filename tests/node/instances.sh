@@ -71,11 +71,11 @@ t "rm" s rm o
 t "a network" s network create back
 t_eq "two interfaces" "$(s run --rm --net default --net back bb:1 sh -c 'ip -o -4 addr | wc -l')" 3
 t_eq "no network" "$(s run --rm --net none bb:1 sh -c 'ip -o link | wc -l')" 1
-t "the network goes" s network rm back
+t "the network goes" until_ok s network rm back
 t "a volume" s volume create data 64M
 t_eq "a container writes to it" "$(s run --rm -v data:/d bb:1 sh -c 'echo kept >/d/f; echo ok')" ok
 t_eq "the next one reads it" "$(s run --rm -v data:/d bb:1 cat /d/f)" kept
-t "the volume goes" s volume rm data
+t "the volume goes" until_ok s volume rm data
 none_left() { [ -z "$(s ps -a -o name)" ]; }
 t "what was run with --rm is gone" until_ok none_left
 t_eq "no files are left" "$(find "$T/s/instances" "$T/r/d/instances" "$T/l/instances" -mindepth 1)" ""
