@@ -121,9 +121,10 @@ static int ask_helper(const char *helper, const char *domain, struct credentials
 	if (r < 0 && strstr(buf_str(&text), "credentials not found"))
 		return 0;
 	if (r < 0) { /* it says why on stdout */
-		text.s[strcspn(text.s ? text.s : "", "\n")] = '\0';
-		return err_set(e, EACCES, "registry.credentials", "'%s' gives no credentials: %s",
-			       program, text.len ? text.s : err_msg(why));
+		const char *said = text.len ? buf_str(&text) : err_msg(why);
+
+		return err_set(e, EACCES, "registry.credentials", "'%s' gives no credentials: %.*s",
+			       program, (int)strcspn(said, "\n"), said);
 	}
 	r = json_parse(buf_str(&text), text.len, NULL, &v, &why);
 	if (text.s)

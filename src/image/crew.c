@@ -46,7 +46,7 @@ static void wait_beat(struct crew *c)
 	struct timespec ts;
 
 	/* also looked up by the clock: cancelling wakes nobody */
-	clock_gettime(CLOCK_REALTIME, &ts);
+	clock_gettime(CLOCK_MONOTONIC, &ts);
 	ts.tv_nsec += (long)BEAT;
 	if (ts.tv_nsec >= (long)NSEC_PER_SEC) {
 		ts.tv_sec++;
@@ -188,6 +188,7 @@ int crew_new(struct image_store *s, const struct image_parts *p, struct image_op
 	     struct crew **ret, struct err **e)
 {
 	struct crew *c = calloc(1, sizeof(*c));
+	pthread_condattr_t attr;
 	size_t cpus = (size_t)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L);
 	size_t want =
 		MIN(MIN(p->manifest.list.n, (size_t)THREADS_MAX), MAX(cpus, (size_t)FOLLOWERS));
@@ -203,7 +204,10 @@ int crew_new(struct image_store *s, const struct image_parts *p, struct image_op
 	for (size_t i = 0; i < c->n; i++)
 		c->parts[i].fd = -1;
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->more, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->more, &attr);
+	pthread_condattr_destroy(&attr);
 	while (c->n_threads < want && pthread_create(&c->threads[c->n_threads], NULL, run, c) == 0)
 		c->n_threads++;
 	*ret = c;

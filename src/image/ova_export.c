@@ -238,7 +238,7 @@ static void base_name(const char *path, char *out, size_t len)
 		snprintf(out, len, "machine");
 }
 
-static int export(struct out *o, int dir, const char *path, struct err **e)
+static int export(struct out *o, const char *path, struct err **e)
 {
 	_cleanup_(atomicfile_abort) struct atomicfile f = { .fd = -1, .dirfd = -1 };
 	uint8_t raw[HASH_MAX];
@@ -294,7 +294,7 @@ int foreign_export_ova(const struct ova_machine *m, const char *path, struct ima
 			    : dir_make_temp(dir, ".ova-", tmp, sizeof(tmp));
 	if (r == 0) {
 		snprintf(o->work, sizeof(o->work), "%.4000s/%s", folder, tmp);
-		r = export(o, dir, path, e);
+		r = export(o, path, e);
 		tree_remove(dir, tmp);
 	}
 	for (size_t i = 0; i < o->n; i++)

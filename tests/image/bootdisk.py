@@ -233,7 +233,7 @@ def debian():
     ok(re.search(r"\s3\.[0-9]G\s", out), "the root file system has the size of the disk", out)
     m.say("sudo systemctl poweroff\n")
     try:
-        ok(m.p.wait(100) == 0, "it switches off")
+        ok(m.p.wait(300) == 0, "it switches off")
     except subprocess.TimeoutExpired:
         ok(False, "it switches off", m.tail())
     # a second life of the same disk, larger: cloud-init's growpart and resize2fs
