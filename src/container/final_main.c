@@ -446,15 +446,17 @@ static void identity(void)
 	if (r < 0)
 		die(-r, "set capabilities");
 	r = caps_ambient(plan->ambient, &bad);
-	if (r < 0 && bad >= 0) {
+	/* EPERM: it is not permitted and inheritable as well.  Buildah asks for such, and no runtime makes words about it. */
+	if (r < 0 && bad >= 0 && r != -EPERM) {
 		char text[128];
 		const char *name = cap_to_name(bad);
 
 		snprintf(text, sizeof(text), "ambient capability %s cannot be raised: %s",
 			 name ? name : "?", strerror(-r));
 		send_msg(FM_WARN, 0, text, -1);
-		caps_ambient(plan->ambient & plan->permitted & plan->inheritable, NULL);
 	}
+	if (r < 0)
+		caps_ambient(plan->ambient & plan->permitted & plan->inheritable, NULL);
 }
 
 static void enter_cwd(bool *done)

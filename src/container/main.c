@@ -16,13 +16,14 @@
 #include "base/xalloc.h"
 #include "container/cmd.h"
 #include "container/spec.h"
+#include "container/warn.h"
 
 static const struct opt options[] = {
 	OPT(struct globals, root, STR, "root", 0, "DIR", "where containers are remembered"),
 	OPT(struct globals, log, STR, "log", 0, "FILE", "errors go there, too"),
 	OPT(struct globals, log_format, STR, "log-format", 0, "text|json", "of that file"),
 	OPT(struct globals, log_level, STR, "log-level", 0, "LEVEL", "error, warning or debug"),
-	OPT(struct globals, debug, FLAG, "debug", 0, NULL, "accepted for runc's callers"),
+	OPT(struct globals, debug, FLAG, "debug", 0, NULL, "also tell of limits that were clamped"),
 	OPT(struct globals, systemd, FLAG, "systemd-cgroup", 0, NULL, "cgroups by systemd"),
 	OPT(struct globals, manager_name, STR, "cgroup-manager", 0, "NAME",
 	    "cgroupfs, systemd or disabled"),
@@ -92,8 +93,9 @@ static void help(void)
 		printf("  %-10s %-16s %s\n", commands[i].name, commands[i].args, commands[i].help);
 }
 
-/* The log file that engines read when a command has failed. */
-static void write_log(const struct globals *g, const char *text)
+/* The log file that engines read when a command has failed, and where warnings go then: standard error may be the
+ * container's own. */
+static void write_log(const struct globals *g, const char *level, const char *text)
 {
 	_cleanup_(buf_done) struct buf b = { 0 };
 	_cleanup_(closep) int fd = -1;
@@ -110,15 +112,24 @@ static void write_log(const struct globals *g, const char *text)
 	gmtime_r(&t.tv_sec, &tm);
 	strftime(now, sizeof(now), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	if (g->log_format && streq(g->log_format, "json")) {
-		buf_adds(&b, "{\"level\":\"error\",\"msg\":");
+		buf_addf(&b, "{\"level\":\"%s\",\"msg\":", level);
 		buf_add_json(&b, text);
 		buf_addf(&b, ",\"time\":\"%s\"}\n", now);
 	} else {
-		buf_addf(&b, "time=\"%s\" level=error msg=", now);
+		buf_addf(&b, "time=\"%s\" level=%s msg=", now, level);
 		buf_add_json(&b, text);
 		buf_addc(&b, '\n');
 	}
 	write_all(fd, b.s, b.len);
+}
+
+static void write_warnings(const struct globals *g, struct buf *w)
+{
+	char *line, *save = NULL;
+
+	for (line = w->s ? strtok_r(w->s, "\n", &save) : NULL; line;
+	     line = strtok_r(NULL, "\n", &save))
+		write_log(g, "warning", line);
 }
 
 /* Root of a user namespace that an engine made for itself is not root here. */
@@ -184,6 +195,7 @@ static int globals_check(struct globals *g, struct err **e)
 int main(int argc, char **argv)
 {
 	_cleanup_(err_freep) struct err *e = NULL;
+	_cleanup_(buf_done) struct buf warnings = { 0 };
 	struct globals g = { .manager = CG_CGROUPFS };
 	const struct command *c = NULL;
 	size_t i;
@@ -217,14 +229,20 @@ int main(int argc, char **argv)
 	}
 	if (globals_check(&g, &e) < 0)
 		goto fail;
+	ct_notes(g.debug);
+	if (g.log && *g.log)
+		ct_warn_to(&warnings);
 	r = c->run(&g, n, argv + 1, &e);
 	fflush(stdout);
-	opt_done(options, &g);
-	if (r >= 0)
+	write_warnings(&g, &warnings);
+	if (r >= 0) {
+		opt_done(options, &g);
 		return r;
+	}
 fail:
 	fprintf(stderr, "strata-oci: %s%s%s\n", c ? c->name : "", c ? ": " : "", err_msg(e));
-	write_log(&g, err_msg(e));
+	write_log(&g, "error", err_msg(e));
+	opt_done(options, &g);
 	if (streq(err_id(e), "usage") || str_starts(err_id(e), "option."))
 		return 2;
 	/* Apart from the program's own statuses, as callers of exec expect. */

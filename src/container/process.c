@@ -66,7 +66,7 @@ static int set_limit(pid_t pid, const struct spec_rlimit *l, struct err **e)
 	want.rlim_cur = MIN(want.rlim_cur, want.rlim_max);
 	if (prlimit(pid, (__typeof__(RLIMIT_NOFILE))l->resource, &want, NULL) < 0)
 		return err_sys(e, errno, "process.rlimits: %s", l->name);
-	ct_warn("%s is limited to %llu:%llu, %llu:%llu needs CAP_SYS_RESOURCE", l->name,
+	ct_note("%s is limited to %llu:%llu, %llu:%llu needs CAP_SYS_RESOURCE", l->name,
 		(unsigned long long)want.rlim_cur, (unsigned long long)want.rlim_max,
 		(unsigned long long)l->soft, (unsigned long long)l->hard);
 	return 0;
@@ -113,7 +113,7 @@ int process_apply(pid_t pid, const struct spec_process *p, struct err **e)
 		if (write(fd, text, (size_t)n) < 0) {
 			if (errno != EACCES)
 				return err_sys(e, errno, "process.oomScoreAdj");
-			ct_warn("oomScoreAdj %d needs CAP_SYS_RESOURCE and is ignored",
+			ct_note("oomScoreAdj %d needs CAP_SYS_RESOURCE and is ignored",
 				p->oom_score);
 		}
 	}

@@ -189,7 +189,7 @@ static bool take_output(struct shim_io *io, int i)
 		}
 		return false;
 	}
-	shim_log_add(&io->log, i, chunk, (size_t)n, now_real());
+	linelog_add(&io->log, i, chunk, (size_t)n, now_real());
 	list_for_each_entry(a, &io->attached, node)
 		if (a->output)
 			sink_put(&a->sink[i], chunk, (size_t)n);
@@ -431,8 +431,8 @@ void shim_io_finish(struct shim_io *io)
 {
 	struct attached *a;
 
-	shim_log_finish(&io->log, now_real());
-	shim_log_close(&io->log);
+	linelog_finish(&io->log, now_real());
+	linelog_close(&io->log);
 	close_in(io);
 	for (int i = 0; i < 2; i++) {
 		watch_remove(&io->out_watch[i]);

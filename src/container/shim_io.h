@@ -4,13 +4,13 @@
 #define CONTAINER_SHIM_IO_H
 
 #include "base/loop.h"
-#include "container/shim_log.h"
+#include "base/linelog.h"
 
 enum shim_stdin { SHIM_STDIN_NONE, SHIM_STDIN_OPEN, SHIM_STDIN_ONCE };
 
 struct shim_io { /* zeroed; fds are -1 after shim_io_init() */
 	struct loop *loop;
-	struct shim_log log;
+	struct linelog log;
 	enum shim_stdin stdin_mode;
 	int out[2]; /* read ends of standard output and error; out[0] the terminal's master */
 	int slave;  /* of the terminal, held open; -1 */

@@ -177,13 +177,13 @@ static void created(struct shim_job *j, struct rpc_frame *f, const struct jval *
 	}
 	take_pid(s, doc);
 	if (tty && tty->kind == J_TRUE && f->n_fds > 0)
-		shim_io_terminal(&s->io, TAKE_FD(f->fds[k++]), &e);
+		shim_io_terminal(&s->io, f->fds[k++], &e);
 	if (f->n_fds >= k + 2) {
-		s->oom_fd = TAKE_FD(f->fds[k]);
-		s->oom_count_fd = TAKE_FD(f->fds[k + 1]);
+		s->oom_fd = f->fds[k];
+		s->oom_count_fd = f->fds[k + 1];
 		shim_watch_oom(s);
 	}
-	f->n_fds = 0;
+	f->n_fds = 0; /* all taken */
 	shim_io_start(&s->io, &e);
 	s->phase = s->started ? SHIM_RUNNING : SHIM_CREATED;
 	if (s->phase == SHIM_RUNNING)
@@ -218,7 +218,7 @@ static int open_log(struct request *q, struct err **e)
 {
 	struct jval *o = jr_obj(&q->r, q->doc, "log");
 	const char *path = NULL, *format = "json-file";
-	enum shim_log_format fmt;
+	enum linelog_format fmt;
 	uint64_t max_size = 0;
 	uint32_t max_files = 1;
 
@@ -228,12 +228,12 @@ static int open_log(struct request *q, struct err **e)
 	jr_u32(&q->r, o, "max_files", &max_files);
 	if (q->r.r < 0 || !path)
 		return q->r.r;
-	if (shim_log_format_from_name(format, &fmt) < 0)
+	if (linelog_format_from_name(format, &fmt) < 0)
 		return err_set(e, EINVAL, "shim.field",
 			       "log.format: '%s' is not json-file, cri or raw", format);
 	if (max_files > 1000)
 		return err_set(e, EINVAL, "shim.field", "log.max_files: more than 1000");
-	return shim_log_open(&q->s->io.log, path, fmt, max_size, max_files, e);
+	return linelog_open(&q->s->io.log, path, fmt, max_size, max_files, e);
 }
 
 static int begin_create(struct request *q, struct err **e)
@@ -369,10 +369,12 @@ static int op_kill(struct request *q, struct buf *add, struct err **e)
 	jr_bool(&q->r, q->doc, "all", &j.all);
 	if (r < 0 || q->r.r < 0)
 		return r < 0 ? r : q->r.r;
-	if (v && (v->kind == J_STRING || v->kind == J_NUMBER))
+	if (v && (v->kind == J_STRING || v->kind == J_NUMBER)) {
 		j.sig = signal_number(v->text);
-	if (j.sig < 0)
-		return err_set(e, EINVAL, "shim.field", "signal: unknown signal '%s'", v->text);
+		if (j.sig < 0)
+			return err_set(e, EINVAL, "shim.field", "signal: unknown signal '%s'",
+				       v->text);
+	}
 	return start_job(q, "kill", do_kill, &j, forward_done, e);
 }
 
@@ -640,7 +642,7 @@ static int op_resize(struct request *q, struct buf *add, struct err **e)
 static int op_reopen(struct request *q, struct buf *add, struct err **e)
 {
 	(void)add;
-	return shim_log_reopen(&q->s->io.log, e);
+	return linelog_reopen(&q->s->io.log, e);
 }
 
 static int op_events(struct request *q, struct buf *add, struct err **e)

@@ -4,6 +4,10 @@
 
 #include "base/buf.h"
 
+/* A limit that the host cannot give, and similar: engines pass such with every container, and their standard error is the
+ * container's own; so this is for the log file or the buffer, and for standard error only after ct_notes(true). */
+void ct_note(const char *fmt, ...) _printf_(1, 2);
+void ct_notes(bool to_stderr);
 void ct_warn(const char *fmt, ...) _printf_(1, 2);
 /* NULL: standard error.  b is borrowed. */
 void ct_warn_to(struct buf *b);

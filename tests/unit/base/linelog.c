@@ -4,7 +4,7 @@
 #include <sys/resource.h>
 #include <signal.h>
 #include "base/atomicfile.h"
-#include "container/shim_log.h"
+#include "base/linelog.h"
 
 #define AT 1763706600123456789LL /* 2025-11-21T06:30:00.123456789Z */
 
@@ -41,15 +41,15 @@ static const char *text(struct buf *b, const char *suffix)
 
 static void json_lines(void **state)
 {
-	static struct shim_log l;
+	static struct linelog l;
 	_cleanup_(buf_done) struct buf b = { 0 };
 
-	assert_int_equal(shim_log_open(&l, path, SHIM_LOG_JSON, 0, 0, NULL), 0);
-	shim_log_add(&l, 0, "he", 2, AT);
+	assert_int_equal(linelog_open(&l, path, LINELOG_JSON, 0, 0, NULL), 0);
+	linelog_add(&l, 0, "he", 2, AT);
 	assert_string_equal(text(&b, ""), "");
-	shim_log_add(&l, 1, "err\n", 4, AT);
-	shim_log_add(&l, 0, "llo \"x\"\n\nrest", 13, AT);
-	shim_log_finish(&l, AT);
+	linelog_add(&l, 1, "err\n", 4, AT);
+	linelog_add(&l, 0, "llo \"x\"\n\nrest", 13, AT);
+	linelog_finish(&l, AT);
 	assert_string_equal(
 		text(&b, ""),
 		"{\"log\":\"err\\n\",\"stream\":\"stderr\",\"time\":\"2025-11-21T06:30:00.123456789Z\"}\n"
@@ -57,102 +57,102 @@ static void json_lines(void **state)
 		"{\"log\":\"\\n\",\"stream\":\"stdout\",\"time\":\"2025-11-21T06:30:00.123456789Z\"}\n"
 		"{\"log\":\"rest\",\"stream\":\"stdout\",\"time\":\"2025-11-21T06:30:00.123456789Z\"}\n");
 	assert_int_equal(l.bytes, b.len);
-	shim_log_close(&l);
-	shim_log_close(&l);
+	linelog_close(&l);
+	linelog_close(&l);
 }
 
 static void cri_lines(void **state)
 {
-	static struct shim_log l;
+	static struct linelog l;
 	_cleanup_(buf_done) struct buf b = { 0 };
-	static char line[SHIM_LINE_MAX];
+	static char line[LINELOG_LINE_MAX];
 
-	assert_int_equal(shim_log_open(&l, path, SHIM_LOG_CRI, 0, 0, NULL), 0);
-	shim_log_add(&l, 0, "one\ntwo", 7, AT);
-	shim_log_finish(&l, AT);
+	assert_int_equal(linelog_open(&l, path, LINELOG_CRI, 0, 0, NULL), 0);
+	linelog_add(&l, 0, "one\ntwo", 7, AT);
+	linelog_finish(&l, AT);
 	assert_string_equal(text(&b, ""), "2025-11-21T06:30:00.123456789Z stdout F one\n"
 					  "2025-11-21T06:30:00.123456789Z stdout F two\n");
 	/* A line that is too long comes as parts, and is put together again by P and F. */
 	memset(line, 'x', sizeof(line));
-	shim_log_add(&l, 1, line, sizeof(line), AT);
-	shim_log_add(&l, 1, "y\n", 2, AT);
+	linelog_add(&l, 1, line, sizeof(line), AT);
+	linelog_add(&l, 1, "y\n", 2, AT);
 	text(&b, "");
 	assert_non_null(strstr(b.s, "Z stderr P xxx"));
 	assert_non_null(strstr(b.s, "Z stderr F xy\n"));
-	shim_log_close(&l);
+	linelog_close(&l);
 }
 
 static void rotates(void **state)
 {
-	static struct shim_log l;
+	static struct linelog l;
 	_cleanup_(buf_done) struct buf b = { 0 };
 
-	assert_int_equal(shim_log_open(&l, path, SHIM_LOG_RAW, 8, 3, NULL), 0);
+	assert_int_equal(linelog_open(&l, path, LINELOG_RAW, 8, 3, NULL), 0);
 	for (int i = 0; i < 5; i++) {
 		char s[8];
 
 		snprintf(s, sizeof(s), "line %d\n", i);
-		shim_log_add(&l, 0, s, 7, AT);
+		linelog_add(&l, 0, s, 7, AT);
 	}
 	assert_string_equal(text(&b, ""), "line 4\n");
 	assert_string_equal(text(&b, ".1"), "line 3\n");
 	assert_string_equal(text(&b, ".2"), "line 2\n");
 	assert_string_equal(text(&b, ".3"), "(none)");
-	shim_log_close(&l);
+	linelog_close(&l);
 	/* One file: it begins anew.  And a record larger than the limit is written whole. */
-	assert_int_equal(shim_log_open(&l, path, SHIM_LOG_RAW, 8, 1, NULL), 0);
-	shim_log_add(&l, 0, "a long line that does not fit\n", 30, AT);
+	assert_int_equal(linelog_open(&l, path, LINELOG_RAW, 8, 1, NULL), 0);
+	linelog_add(&l, 0, "a long line that does not fit\n", 30, AT);
 	assert_string_equal(text(&b, ""), "a long line that does not fit\n");
-	shim_log_close(&l);
+	linelog_close(&l);
 }
 
 static void reopens(void **state)
 {
-	static struct shim_log l;
+	static struct linelog l;
 	_cleanup_(buf_done) struct buf b = { 0 };
 	char other[80];
 
-	assert_int_equal(shim_log_open(&l, path, SHIM_LOG_RAW, 0, 0, NULL), 0);
-	shim_log_add(&l, 0, "a\n", 2, AT);
+	assert_int_equal(linelog_open(&l, path, LINELOG_RAW, 0, 0, NULL), 0);
+	linelog_add(&l, 0, "a\n", 2, AT);
 	snprintf(other, sizeof(other), "%s.old", path);
 	assert_int_equal(rename(path, other), 0);
-	shim_log_add(&l, 0, "b\n", 2, AT);
-	assert_int_equal(shim_log_reopen(&l, NULL), 0);
-	shim_log_add(&l, 0, "c\n", 2, AT);
+	linelog_add(&l, 0, "b\n", 2, AT);
+	assert_int_equal(linelog_reopen(&l, NULL), 0);
+	linelog_add(&l, 0, "c\n", 2, AT);
 	assert_string_equal(text(&b, ".old"), "a\nb\n");
 	assert_string_equal(text(&b, ""), "c\n");
-	shim_log_close(&l);
+	linelog_close(&l);
 }
 
 static void counts_what_is_lost(void **state)
 {
-	static struct shim_log l;
+	static struct linelog l;
 	struct rlimit old, small;
 
-	assert_int_equal(shim_log_open(&l, path, SHIM_LOG_RAW, 0, 0, NULL), 0);
+	assert_int_equal(linelog_open(&l, path, LINELOG_RAW, 0, 0, NULL), 0);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	small = old;
 	small.rlim_cur = 2;
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-	shim_log_add(&l, 0, "ab", 2, AT);
-	shim_log_add(&l, 0, "lost", 4, AT);
+	linelog_add(&l, 0, "ab", 2, AT);
+	linelog_add(&l, 0, "lost", 4, AT);
 	setrlimit(RLIMIT_FSIZE, &old);
 	assert_int_equal(l.dropped, 4);
 	assert_int_equal(l.fault, EFBIG);
-	shim_log_add(&l, 0, "cd", 2, AT);
+	linelog_add(&l, 0, "cd", 2, AT);
 	assert_int_equal(l.fault, 0);
 	assert_int_equal(l.bytes, 4);
-	shim_log_close(&l);
+	linelog_close(&l);
 }
 
 static void names(void **state)
 {
-	enum shim_log_format f;
+	enum linelog_format f;
 
-	assert_int_equal(shim_log_format_from_name("cri", &f), 0);
-	assert_int_equal(f, SHIM_LOG_CRI);
-	assert_int_equal(shim_log_format_from_name("syslog", &f), -EINVAL);
+	assert_int_equal(linelog_format_from_name("cri", &f), 0);
+	assert_int_equal(f, LINELOG_CRI);
+	assert_int_equal(linelog_format_from_name("syslog", &f), -EINVAL);
 }
 
 int main(void)
@@ -166,5 +166,5 @@ int main(void)
 		cmocka_unit_test(names),
 	};
 
-	return cmocka_run_group_tests_name("container/log", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("linelog", tests, NULL, NULL);
 }
