@@ -172,7 +172,10 @@ check('no exec while paused', not other.call('exec', exec='p', args=['true'])['o
 check('resume', other.call('resume')['ok'] and other.call('state')['status'] == 'running')
 m = rss(s.proc.pid)
 print('shim memory:', m.get('Rss'), 'KiB resident,', m.get('Pss'), 'KiB proportional,', m.get('Private_Dirty'), 'KiB its own', flush=True)
-check('it is smaller than 1 MiB', m['Rss'] < 1024, m)
+if 'libc.so' in open('/proc/%d/maps' % s.proc.pid).read():
+    print('skip it is smaller than 1 MiB', flush=True)  # built without musl-gcc, or with a sanitizer
+else:
+    check('it is smaller than 1 MiB', m['Rss'] < 1024, m)
 other.call('events')
 check('pause again', other.call('pause')['ok'])
 check('delete kills a paused one', other.call('delete')['ok'])
