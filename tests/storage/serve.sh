@@ -93,6 +93,28 @@ t "ends on SIGTERM" stop main
 t_eq "and takes its socket away" "$(ls s 2>&1 | grep -c 'No such')" 1
 t "the image is clean" qemu-img check -q a.qcow2
 
+# ---- without io_uring
+export STRATA_AIO=threads
+serve aio a.qcow2 --nbd "unix:$T/aio"
+unset STRATA_AIO
+t "by worker threads" qemu-io -f raw -c 'write -P 5 1M 3M' -c flush -c 'read -P 5 1M 3M' "nbd+unix:///?socket=$T/aio"
+t_eq "no ring was made" "$(ls -l "/proc/$pid_aio/fd" | grep -c io_uring)" 0
+stop aio
+
+# ---- a block device
+if [ "$(id -u)" = 0 ] && truncate -s 32M loop.img && loop=$(losetup -f --show loop.img 2>/dev/null); then
+	at_exit "losetup -d $loop 2>/dev/null"
+	serve blk "path=$loop,format=raw,name=b" --nbd "unix:$T/blk" --direct
+	t_eq "a block device's size" "$(nbdinfo --size "nbd+unix:///b?socket=$T/blk")" 33554432
+	t "written, zeroed, discarded, unaligned" qemu-io -f raw -c 'write -P 6 0 4M' -c 'write -z -u 1M 1M' -c 'discard 3M 64k' -c flush \
+		-c 'write -P 7 100 1000' -c 'read -P 7 100 1000' -c 'read -P 0 1M 1M' -c 'read -P 6 2M 1M' "nbd+unix:///b?socket=$T/blk"
+	t_fails "a second writer of the device" timeout 20 strata-disk serve "$loop" --nbd "unix:$T/n"
+	t "ends" stop blk
+	losetup -d "$loop"
+else
+	skip "a block device" "no loop device can be made here"
+fi
+
 # ---- read-only, and a reader beside a writer
 serve ro --readonly a.qcow2 --nbd "unix:$T/ro"
 t_eq "read-only is told" "$(nbdinfo --is read-only "nbd+unix:///?socket=$T/ro"; echo $?)" 0

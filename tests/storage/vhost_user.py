@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 
-PATIENCE = 60
+PATIENCE = 110
 SIZE = 96 << 20
 count = failed = 0
 T = tempfile.mkdtemp(prefix="strata-vu.")

@@ -1,4 +1,5 @@
-/* A guest's driver on the fake hypervisor over a vhost-user disk: vhost_user_guest SOCKET ROUNDS [restart].
+/* A guest's driver on the fake hypervisor over a vhost-user disk: vhost_user_guest SOCKET ROUNDS [restart], or as a load
+ * for bench/disk-serve.py: vhost_user_guest SOCKET SECONDS randread|randwrite.
  * Random reads, writes, zeroes, discards and flushes on two queues against a model.  With `restart`, every 100 rounds it says
  * "restart", waits for a line on standard input, and goes on with what it had under way. */
 #include "unit.h"
@@ -155,14 +156,69 @@ static void random_against_a_model(void **state)
 	free(buf);
 }
 
+/* 4K requests at random offsets, 64 under way, for so many seconds. */
+static void load(uint32_t type)
+{
+	struct vm_device cfg = { .type = "vhost-user-blk",
+				 .id = "disk0",
+				 .disk = { .socket = path, .queues = 1 } };
+	nsec_t end = now_mono() + rounds * NSEC_PER_SEC;
+	struct pending slot[64], *p;
+	uint8_t page[4096];
+	uint64_t pages, n = 0;
+	struct guest g;
+	struct prng rnd;
+	uint32_t len;
+
+	prng_seed(&rnd, 1);
+	memset(page, 0x5a, sizeof(page));
+	guest_open(&g, &dev_vhost_user_blk, &cfg);
+	assert_int_equal(guest_start(&g, WANT & ~VIRTIO_BIT(VIRTIO_BLK_F_MQ), 256), 0xf);
+	pages = guest_read(&g, g.config, 8) / 8;
+	for (size_t i = 0; i < ARRAY_SIZE(slot); i++) {
+		slot[i] = prepare(&g, type, 8 * prng_below(&rnd, pages), page,
+				  type == VIRTIO_BLK_T_OUT ? 4096 : 0,
+				  type == VIRTIO_BLK_T_IN ? 4096 : 0);
+		assert_true(drv_add(&g.q[0], slot[i].o, slot[i].n_o, slot[i].i, slot[i].n_i, false,
+				    &slot[i]));
+	}
+	drv_interrupt(&g.q[0], false);
+	if (drv_wants_kick(&g.q[0]))
+		guest_kick(&g, 0);
+	while (now_mono() < end) {
+		while ((p = drv_used(&g.q[0], &len))) {
+			struct virtio_blk_outhdr h = { htole32(type), 0,
+						       htole64(8 * prng_below(&rnd, pages)) };
+
+			memcpy(drv_at(&g.mem, p->o[0].gpa, sizeof(h)), &h, sizeof(h));
+			drv_add(&g.q[0], p->o, p->n_o, p->i, p->n_i, false, p);
+			n++;
+		}
+		drv_interrupt(&g.q[0], false);
+		if (drv_wants_kick(&g.q[0]))
+			guest_kick(&g, 0);
+	}
+	printf("%llu requests\n", (unsigned long long)n);
+	fflush(stdout);
+	_exit(0); /* requests are under way: the back end sees a guest that died */
+}
+
+static void loads(void **state)
+{
+	load(strcmp(how, "randread") == 0 ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_OUT);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(random_against_a_model) };
+	const struct CMUnitTest load_tests[] = { cmocka_unit_test(loads) };
 
 	if (argc < 3)
 		return 2;
 	path = argv[1];
 	rounds = atoi(argv[2]);
 	how = argc > 3 ? argv[3] : NULL;
+	if (how && strcmp(how, "restart") != 0)
+		return cmocka_run_group_tests(load_tests, NULL, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
