@@ -307,13 +307,19 @@ void route_instance_kill(struct api_call *c)
 
 	if (!i)
 		return;
-	if (!signo)
-		err_set(&e, EINVAL, "instance.signal", "there is no signal '%s'", rq->signal);
-	else if (!instance_runs(i) || !i->engine)
-		err_set(&e, EBUSY, "instance.state", "instance '%s' does not run", i->object->name);
-	k = e ? NULL : calloc(1, sizeof(*k));
+	if (!signo || !instance_runs(i) || !i->engine) {
+		if (!signo)
+			err_set(&e, EINVAL, "instance.signal", "there is no signal '%s'",
+				rq->signal);
+		else
+			err_set(&e, EBUSY, "instance.state", "instance '%s' does not run",
+				i->object->name);
+		api_fail(c, -err_num(e), e);
+		return;
+	}
+	k = calloc(1, sizeof(*k));
 	if (!k) {
-		api_fail(c, e ? -err_num(e) : -ENOMEM, e);
+		api_fail(c, -ENOMEM, NULL);
 		return;
 	}
 	if (signo == SIGKILL || signo == SIGTERM || signo == SIGINT || signo == SIGQUIT)

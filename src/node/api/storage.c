@@ -87,7 +87,7 @@ void route_volume_create(struct api_call *c)
 	if (r == 0)
 		r = resource_create(c->node->inventory, "volume", &api_volume_type, in, project,
 				    status, &o, &e);
-	if (r < 0)
+	if (r < 0 || !o)
 		api_fail(c, r, e);
 	else
 		api_submit(c, "volume.create", o->id, o->project, NULL);
