@@ -53,7 +53,11 @@ for point in instance.kill instance.clean instance.cleaned instance.files instan
 done
 
 start_daemon
+spec='{"name":"x","spec":{"image":"bb:1","command":["sh","-c","echo page >/tmp/index.html; httpd -f -p 80 -h /tmp"],"ports":[{"guest":80}]}}'
 post "/v1/instances?start=true&wait=30s" "$spec" >/dev/null
+page() { [ "$(curl -s --max-time 5 "http://127.0.0.1:$(s inspect x --format '{status.ports.0.host}')/")" = page ]; }
+t "its published port leads to it" until_ok page
+: >"$T/log"
 inside=$(s inspect x --format '{status.pid}')
 kill -9 $pid
 wait $pid 2>/dev/null
@@ -61,6 +65,9 @@ t "the container outlives the daemon" kill -0 "$inside"
 t "the daemon comes back" start_daemon
 t_eq "and finds it" "$(s inspect x --format '{status.state} {status.pid}')" "running $inside"
 t_eq "and reaches into it" "$(s exec x echo there)" there
+t "its published port leads to it still" until_ok page
+t_eq "a new instance finds it by name" "$(until_ok s run --rm bb:1 wget -qO- http://x/; s run --rm bb:1 wget -qO- http://x/)" page
+t_eq "nothing is wrong with its network" "$(grep ' error ' "$T/log")" ""
 kill -9 $pid
 wait $pid 2>/dev/null
 kill -9 "$inside"

@@ -244,6 +244,21 @@ static void on_adopted(struct engine_call *call, int r, struct err *e)
 	one_adopted(call->data);
 }
 
+/* Ports of the host that were chosen at the start stand in the status alone. */
+static void take_ports(struct instance *i)
+{
+	const struct json *ports = json_get(i->object->status, "ports");
+
+	for (size_t k = 0; k < i->spec->ports.n && k < json_len(ports); k++) {
+		int64_t host = json_int(json_get(json_at(ports, k), "host"), 0);
+
+		if (!i->spec->ports.v[k].has_host && host > 0) {
+			i->spec->ports.v[k].host = (uint64_t)host;
+			i->spec->ports.v[k].has_host = true;
+		}
+	}
+}
+
 static void adopt(struct adoptions *as, struct instance *i)
 {
 	const struct engine_ops *ops = engine_of(i);
@@ -265,6 +280,8 @@ static void adopt(struct adoptions *as, struct instance *i)
 		r = -ESRCH;
 	if (r == 0)
 		r = instance_load(i, &e);
+	if (r == 0)
+		take_ports(i);
 	if (r == 0)
 		r = engine_attach(ops, &at, &i->engine, &e);
 	if (r < 0)

@@ -174,8 +174,9 @@ static int fill_portgroup(struct networks *ns, const struct object *pg, struct n
 static int engine(struct networks *ns, struct err **e)
 {
 	struct net_cfg cfg = { .loop = ns->node->loop, .state_dir = ns->state_dir };
+	int r = ns->net ? 0 : net_new(&cfg, &ns->net, e);
 
-	return ns->net ? 0 : err_wrap(e, net_new(&cfg, &ns->net, e), "network");
+	return r < 0 ? err_wrap(e, r, "network") : 0;
 }
 
 static int spec_objects(struct networks *ns, struct net_spec *s, struct err **e)
