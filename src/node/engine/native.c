@@ -384,6 +384,7 @@ const struct engine_ops engine_native = {
 	.check = check,
 	.attach = attach,
 	.detach = vm_detach,
+	.prepare = vm_prepare,
 	.start = start,
 	.adopt = vm_adopt,
 	.cleanup = vm_cleanup,

@@ -146,6 +146,7 @@ const struct engine_ops engine_qemu = {
 	.usable = usable,
 	.attach = attach,
 	.detach = vm_detach,
+	.prepare = vm_prepare,
 	.start = start,
 	.adopt = vm_adopt,
 	.cleanup = vm_cleanup,

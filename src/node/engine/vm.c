@@ -162,17 +162,40 @@ static void process_ended(struct vmproc *p, int status)
 
 /* -- what the guest says ------------------------------------------------------------------ */
 
+static size_t guest_input(void *arg, const void *data, size_t n)
+{
+	struct vm *vm = arg;
+
+	return vm->link ? guestlink_input(vm->link, data, n) : n;
+}
+
+static void guest_input_end(void *arg)
+{
+	struct vm *vm = arg;
+
+	if (vm->link)
+		guestlink_input_end(vm->link);
+}
+
+/* Its command runs. */
+static void guest_up(struct vm *vm)
+{
+	if (!vm->io.input)
+		vmio_input_begin(&vm->io, guest_input, guest_input_end, vm);
+	vm_start_done(vm, 0, NULL);
+}
+
 static void guest_hello(void *arg, const char *state)
 {
 	struct vm *vm = arg;
 
 	if (streq(state, "running") || streq(state, "ended"))
-		vm_start_done(vm, 0, NULL);
+		guest_up(vm);
 }
 
 static void guest_started(void *arg)
 {
-	vm_start_done(arg, 0, NULL);
+	guest_up(arg);
 }
 
 static void guest_output(void *arg, int fd, const void *data, size_t n)
@@ -221,21 +244,6 @@ static void guest_closed(void *arg, int r)
 static const struct guestlink_events guest_events = {
 	guest_hello, guest_started, guest_output, guest_room, guest_exited, guest_closed,
 };
-
-static size_t guest_input(void *arg, const void *data, size_t n)
-{
-	struct vm *vm = arg;
-
-	return vm->link ? guestlink_input(vm->link, data, n) : n;
-}
-
-static void guest_input_end(void *arg)
-{
-	struct vm *vm = arg;
-
-	if (vm->link)
-		guestlink_input_end(vm->link);
-}
 
 static void keep_tail(struct vm *vm, const char *s, size_t n)
 {
@@ -333,11 +341,8 @@ static int connect_all(struct vm *vm, const char *config, struct err **e)
 		r = vmproc_connect(vm->i.dir, "agent.sock", &fd, e);
 	if (r == 0 && vm->agent)
 		r = guestlink_open(loop, fd, config, &guest_events, vm, &vm->link, e);
-	if (r == 0) {
-		vm->io.arg = vm;
-		vm->io.input = vm->agent ? guest_input : serial_input;
-		vm->io.input_end = vm->agent ? guest_input_end : NULL;
-	}
+	if (r == 0 && !vm->agent)
+		vmio_input_begin(&vm->io, serial_input, NULL, vm);
 	return r;
 }
 
@@ -465,6 +470,25 @@ static int launch(struct vm *vm, const struct engine_plan *p, struct err **e)
 	return connect_all(vm, vm->mon->fw_cfg ? NULL : config, e);
 }
 
+static int open_io(struct vm *vm, const struct engine_plan *p, struct err **e)
+{
+	const struct api_instance_log *log = &p->spec->log;
+
+	vm->agent = p->kernel != NULL;
+	vmio_done(&vm->io);
+	vmio_init(&vm->io, vm->i.env->loop, !vm->agent || p->spec->tty,
+		  vm->agent && p->spec->stdin);
+	return vmio_log(&vm->io, p->log, log->max_size, (unsigned int)log->max_files, e);
+}
+
+void vm_prepare(struct engine_instance *i, const struct engine_plan *p, struct engine_call *c)
+{
+	struct err *e = NULL;
+	int r = open_io(vm_of(i), p, &e);
+
+	engine_done(c, r, e);
+}
+
 void vm_start(struct engine_instance *i, const struct engine_plan *p, const char *accelerator,
 	      struct engine_call *c)
 {
@@ -485,11 +509,9 @@ void vm_start(struct engine_instance *i, const struct engine_plan *p, const char
 	snprintf(i->info.accelerator, sizeof(i->info.accelerator), "%s", accelerator);
 	if (spec->vm.display == API_VM_DISPLAY_VNC)
 		snprintf(i->info.vnc, sizeof(i->info.vnc), "unix:%s/vnc.sock", i->dir);
-	vmio_done(&vm->io);
-	vmio_init(&vm->io, i->env->loop, !vm->agent || spec->tty, vm->agent && spec->stdin);
 	free(vm->restore);
 	vm->restore = p->restore ? strdup(p->restore) : NULL;
-	r = vmio_log(&vm->io, p->log, spec->log.max_size, (unsigned int)spec->log.max_files, &e);
+	r = vm->io.loop ? 0 : open_io(vm, p, &e);
 	if (r == 0)
 		r = launch(vm, p, &e);
 	for (size_t k = 0; k < p->nics.n; k++) /* the monitor has its own copies */
@@ -622,7 +644,7 @@ void vm_console(struct engine_instance *i, struct engine_stream *ret, struct eng
 	struct err *e = NULL;
 	int r;
 
-	if (!vm->alive) {
+	if (!vm->io.loop) {
 		vm_gone(vm, c);
 		return;
 	}

@@ -76,6 +76,8 @@ void vm_start_done(struct vm *vm, int r, struct err *e);
 /* Operations of engine_ops. */
 int vm_attach(struct engine_instance *i, const struct vm_monitor *m);
 void vm_detach(struct engine_instance *i);
+/* Log and consoles: a stream that is attached from here on misses nothing. */
+void vm_prepare(struct engine_instance *i, const struct engine_plan *p, struct engine_call *c);
 void vm_start(struct engine_instance *i, const struct engine_plan *p, const char *accelerator,
 	      struct engine_call *c);
 void vm_adopt(struct engine_instance *i, struct engine_exit *x, struct engine_call *c);

@@ -115,8 +115,11 @@ static void readable(struct watch *w, uint32_t events)
 			return;
 		if (n <= 0) {
 			side_close(s);
-			if (n == 0 && io->input_once && io->input_end)
-				io->input_end(io->arg);
+			if (n == 0 && io->input_once) {
+				io->input_over = true;
+				if (io->input_end)
+					io->input_end(io->arg);
+			}
 			reader_settle(r);
 			return;
 		}
@@ -142,6 +145,17 @@ void vmio_output(struct vmio *io, int fd, const void *data, size_t n)
 		side_flush(s);
 		reader_settle(r);
 	}
+}
+
+void vmio_input_begin(struct vmio *io, size_t (*input)(void *arg, const void *data, size_t n),
+		      void (*input_end)(void *arg), void *arg)
+{
+	io->input = input;
+	io->input_end = input_end;
+	io->arg = arg;
+	vmio_input_room(io);
+	if (io->input_over && input_end)
+		input_end(arg);
 }
 
 void vmio_input_room(struct vmio *io)
@@ -226,6 +240,7 @@ void vmio_end(struct vmio *io)
 		reader_settle(r);
 	}
 	io->input = NULL;
+	io->loop = NULL;
 }
 
 void vmio_done(struct vmio *io)

@@ -15,6 +15,7 @@ struct vmio { /* zeroed; private */
 	struct loop *loop;
 	bool tty;	 /* one stream for both directions */
 	bool input_once; /* the end of one reader's input ends the guest's */
+	bool input_over; /* it has come */
 	struct list readers;
 	struct linelog log;
 	/* Takes some bytes for the guest, returns how many. NULL: it has no input now. */
@@ -28,6 +29,9 @@ void vmio_init(struct vmio *io, struct loop *loop, bool tty, bool input_once);
 int vmio_log(struct vmio *io, const char *path, uint64_t max_size, unsigned int max_files,
 	     struct err **e);
 void vmio_output(struct vmio *io, int fd, const void *data, size_t n); /* fd: 1 or 2 */
+/* The guest takes input from now on; what readers said before is not lost. */
+void vmio_input_begin(struct vmio *io, size_t (*input)(void *arg, const void *data, size_t n),
+		      void (*input_end)(void *arg), void *arg);
 void vmio_input_room(struct vmio *io); /* input() takes something again */
 int vmio_attach(struct vmio *io, struct engine_stream *ret, struct err **e);
 /* No more output: readers get what is left for them, then the end of the file. */

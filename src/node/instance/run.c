@@ -273,10 +273,11 @@ static void on_prepared(struct engine_call *call, int r, struct err *e)
 {
 	struct instance_run *run = container_of(call, struct instance_run, call);
 
-	if (r == 0)
+	if (r == 0 && run->i->spec->kind == API_INSTANCE_KIND_CONTAINER) { /* a VM's come first */
 		r = put_nics(run, &e);
-	if (r == 0)
-		r = write_hosts(run->i, run->plan, &e);
+		if (r == 0)
+			r = write_hosts(run->i, run->plan, &e);
+	}
 	if (r < 0)
 		run_fail(run, r, e);
 	else
