@@ -163,6 +163,19 @@ void httpd_reply(struct httpd_req *r, unsigned int status, const char *type, con
 	set_answer(r, status, a);
 }
 
+void httpd_reply_taken(struct httpd_req *r, unsigned int status, const char *type, char *body,
+		       size_t len)
+{
+	struct MHD_Response *a =
+		MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE);
+
+	if (!a)
+		free(body);
+	else if (type)
+		MHD_add_response_header(a, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	set_answer(r, status, a);
+}
+
 void httpd_reply_fd(struct httpd_req *r, unsigned int status, const char *type, int fd,
 		    uint64_t size)
 {

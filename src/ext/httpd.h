@@ -76,6 +76,9 @@ int httpd_add_header(struct httpd_req *r, const char *name, const char *value);
 /* body is copied. */
 void httpd_reply(struct httpd_req *r, unsigned int status, const char *type, const void *body,
 		 size_t len);
+/* body: from malloc(), taken. */
+void httpd_reply_taken(struct httpd_req *r, unsigned int status, const char *type, char *body,
+		       size_t len);
 /* An open file (taken), from its start to `size`. */
 void httpd_reply_fd(struct httpd_req *r, unsigned int status, const char *type, int fd,
 		    uint64_t size);

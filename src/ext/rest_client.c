@@ -496,15 +496,16 @@ static int read_more(struct rest_socket *s, struct buf *b)
 /* The answer's head, and in s->early what came after it: of a refusal its whole body. */
 static int read_answer(struct rest_socket *s, struct buf *head)
 {
-	const char *end, *length;
+	const char *end = NULL, *length;
 	size_t keep, want;
 	int r = 0;
 
-	while (r == 0 && !strstr(buf_str(head), "\r\n\r\n"))
+	while (!end) {
 		r = read_more(s, head);
-	if (r < 0)
-		return r;
-	end = strstr(head->s, "\r\n\r\n");
+		if (r < 0)
+			return r;
+		end = head->s ? strstr(head->s, "\r\n\r\n") : NULL;
+	}
 	keep = (size_t)(end + 4 - head->s);
 	r = buf_add(&s->early, head->s + keep, head->len - keep);
 	head->s[head->len = keep] = '\0';

@@ -66,7 +66,7 @@ static bool walk(struct walk *w, const struct gen_route_node *node, const char *
 	if (!*path) {
 		for (unsigned int m = 0; m < GEN_METHODS; m++)
 			w->allowed |= node->routes[m] ? 1U << m : 0;
-		if (node->routes[w->method])
+		if (w->method < GEN_METHODS && node->routes[w->method])
 			w->route = &gen_routes[node->routes[w->method] - 1];
 		return w->route != NULL;
 	}
@@ -123,7 +123,9 @@ int gen_route_find(enum gen_method method, const char *path, struct gen_route_ma
 		ret->allowed = w.allowed;
 		if (w.allowed)
 			return err_set(e, EOPNOTSUPP, ERR_REQUEST_METHOD, "%s does not know %s",
-				       gen_quote(path, quoted), gen_method_name(method));
+				       gen_quote(path, quoted),
+				       method < GEN_METHODS ? gen_method_name(method) :
+							      "this method");
 		return err_set(e, ENOENT, ERR_REQUEST_NO_PATH, "no path %s in this API",
 			       gen_quote(path, quoted));
 	}

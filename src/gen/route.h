@@ -52,7 +52,7 @@ struct gen_route_match {
 	unsigned int allowed; /* 1 << method: what the path knows; for 405's Allow */
 };
 
-/* path: without the query.  -ENOENT request.no_path, -EOPNOTSUPP request.method (allowed is set), -EINVAL
+/* path: without the query.  method GEN_METHODS: one that is none of ours, which no path knows.  -ENOENT request.no_path, -EOPNOTSUPP request.method (allowed is set), -EINVAL
  * schema.format: a parameter is malformed. */
 int gen_route_find(enum gen_method method, const char *path, struct gen_route_match *ret,
 		   struct err **e);

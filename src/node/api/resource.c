@@ -206,7 +206,7 @@ void api_list_if(struct api_call *c, const char *type, api_print_fn *print, api_
 	if (n > f.limit)
 		buf_addf(&b, ",\"next\":\"%s\"", last->id);
 	buf_addc(&b, '}');
-	api_buf(c, 200, "application/json", &b);
+	api_buf_taken(c, 200, "application/json", &b);
 }
 
 /* -- one ------------------------------------------------------------------------------------------ */

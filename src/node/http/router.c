@@ -105,6 +105,20 @@ void api_object(struct api_call *c, unsigned int status, const struct gen_type *
 	api_buf(c, status, "application/json", &b);
 }
 
+/* Large ones, lists, are handed over instead of copied. */
+void api_buf_taken(struct api_call *c, unsigned int status, const char *type, struct buf *b)
+{
+	size_t len = b->len;
+
+	if (buf_error(b) || !len) {
+		api_buf(c, status, type, b);
+		return;
+	}
+	audit(c, status, NULL);
+	httpd_reply_taken(c->req, status, type, buf_take(b), len);
+	call_free(c);
+}
+
 void api_buf(struct api_call *c, unsigned int status, const char *type, const struct buf *b)
 {
 	if (buf_error(b))

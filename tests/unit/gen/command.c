@@ -175,6 +175,7 @@ static void routes(void **state)
 	assert_int_equal(m.route->id, ROUTE_IMAGE_GET);
 	assert_int_equal(gen_route_find(GEN_POST, "/v1/images/pull", &m, NULL), 0);
 	assert_int_equal(m.route->id, ROUTE_IMAGE_PULL);
+	assert_int_equal(gen_route_find(GEN_METHODS, "/v1/instances", &m, NULL), -EOPNOTSUPP);
 	assert_int_equal(gen_route_find(GEN_DELETE, "/v1/instances", &m, &e), -EOPNOTSUPP);
 	assert_int_equal(m.allowed, 1 << GEN_GET | 1 << GEN_POST);
 	assert_string_equal(err_id(e), "request.method");
