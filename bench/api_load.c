@@ -64,7 +64,8 @@ static int take(struct connection *c)
 				exit(1);
 			}
 			length = strcasestr(c->head, "Content-Length:");
-			c->want = (size_t)(end + 4 - c->head) + strtoul(length ? length + 15 : "0", NULL, 10);
+			c->want = (size_t)(end + 4 - c->head) +
+				  strtoul(length ? length + 15 : "0", NULL, 10);
 		}
 	}
 	c->got += (size_t)n;
@@ -83,7 +84,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: api_load SOCKET PATH SECONDS [CONNECTIONS]\n");
 		return 2;
 	}
-	request_len = (size_t)snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", argv[2]);
+	request_len = (size_t)snprintf(request, sizeof(request),
+				       "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", argv[2]);
 	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", argv[1]);
 	start = now();
 	end = start + atof(argv[3]);
@@ -91,7 +93,8 @@ int main(int argc, char **argv)
 		struct epoll_event ev = { .events = EPOLLIN, .data.ptr = &c[i] };
 
 		c[i].fd = socket(AF_UNIX, SOCK_STREAM, 0);
-		if (connect(c[i].fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, c[i].fd, &ev) < 0)
+		if (connect(c[i].fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 ||
+		    epoll_ctl(ep, EPOLL_CTL_ADD, c[i].fd, &ev) < 0)
 			die("connect");
 		send_request(&c[i]);
 	}

@@ -101,21 +101,20 @@ void output_field(const struct json *object, const char *path, struct buf *out)
 	walk(object, path, out, add_plain, NULL);
 }
 
+/* One unit is enough: "3h ago", "in 12d". */
 static void add_age(struct buf *b, nsec_t t)
 {
-	nsec_t d = now_real() - t, unit = NSEC_PER_SEC;
-	bool future = d < 0;
-	char text[32];
+	static const struct {
+		int64_t seconds;
+		const char *name;
+	} units[] = { { 86400, "d" }, { 3600, "h" }, { 60, "m" }, { 1, "s" } };
+	int64_t d = (now_real() - t) / NSEC_PER_SEC, n = d < 0 ? -d : d;
+	size_t i = 0;
 
-	d = future ? -d : d;
-	/* one unit is enough: "3h", "12d" */
-	for (const nsec_t *u = (const nsec_t[]){ 86400, 3600, 60, 1, 0 }; *u; u++) {
-		unit = *u * NSEC_PER_SEC;
-		if (d >= unit)
-			break;
-	}
-	format_duration(d / unit * unit, text, sizeof(text));
-	buf_addf(b, future ? "in %s" : "%s ago", text);
+	while (i + 1 < ARRAY_SIZE(units) && n < units[i].seconds)
+		i++;
+	buf_addf(b, d < 0 ? "in %lld%s" : "%lld%s ago", (long long)(n / units[i].seconds),
+		 units[i].name);
 }
 
 static void add_cell(struct buf *b, const struct json *v, const void *arg)

@@ -166,8 +166,7 @@ void httpd_reply(struct httpd_req *r, unsigned int status, const char *type, con
 void httpd_reply_taken(struct httpd_req *r, unsigned int status, const char *type, char *body,
 		       size_t len)
 {
-	struct MHD_Response *a =
-		MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE);
+	struct MHD_Response *a = MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE);
 
 	if (!a)
 		free(body);

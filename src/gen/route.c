@@ -124,8 +124,8 @@ int gen_route_find(enum gen_method method, const char *path, struct gen_route_ma
 		if (w.allowed)
 			return err_set(e, EOPNOTSUPP, ERR_REQUEST_METHOD, "%s does not know %s",
 				       gen_quote(path, quoted),
-				       method < GEN_METHODS ? gen_method_name(method) :
-							      "this method");
+				       method < GEN_METHODS ? gen_method_name(method)
+							    : "this method");
 		return err_set(e, ENOENT, ERR_REQUEST_NO_PATH, "no path %s in this API",
 			       gen_quote(path, quoted));
 	}

@@ -46,8 +46,10 @@ int cmd_image_import(struct cli *cli, struct err **e)
 	}
 	if (r == 0)
 		r = cli_wait(cli, task, &image, e);
-	if (r == 0 && json_kind(image) == JSON_K_OBJECT)
+	if (r == 0 && *output_name(image))
 		printf("%s\n", output_name(image));
+	else if (r == 0 && name)
+		printf("%s\n", name);
 	return r;
 }
 

@@ -62,7 +62,7 @@ void api_text(struct api_call *c, unsigned int status,
 void api_object(struct api_call *c, unsigned int status, const struct gen_type *t, const void *obj);
 void api_buf(struct api_call *c, unsigned int status, const char *type, const struct buf *b);
 void api_buf_taken(struct api_call *c, unsigned int status, const char *type,
-		   struct buf *b); /* b's memory is taken */
+		   struct buf *b);  /* b's memory is taken */
 void api_empty(struct api_call *c); /* 204 */
 /* e: taken; r: -errno, used when e is NULL. */
 void api_fail(struct api_call *c, int r, struct err *e);
