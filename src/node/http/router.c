@@ -46,8 +46,12 @@ static void object_free(const struct gen_type *t, void *o)
 	free(o);
 }
 
+/* What a call holds can be looked at until its handler returns, answered or not. */
 static void call_free(struct api_call *c)
 {
+	c->ended = true;
+	if (c->in_handler)
+		return;
 	if (c->route) {
 		object_free(c->route->query, c->query);
 		object_free(c->route->request, c->request);
@@ -143,7 +147,7 @@ void api_fail(struct api_call *c, int r, struct err *e)
 	known = gen_error_of(e);
 	/* ids that the schema does not list say more than their errno's; those made from an errno do not */
 	id = str_starts(err_id(e), "sys") ? known->id : err_id(e);
-	if (known->status >= 500)
+	if (known->status >= 500 && known->status != 501) /* a host that cannot is no fault */
 		log_err("request failed", "method", httpd_method(c->req), "path",
 			httpd_path(c->req), "error", e);
 	audit(c, (unsigned int)known->status, id);
@@ -278,10 +282,15 @@ void router_handle(struct httpd_req *req, void *arg)
 	c->req = req;
 	c->began = now_mono();
 	r = read_call(c, &e);
-	if (r < 0)
+	if (r < 0) {
 		api_fail(c, r, e);
-	else
-		handlers[c->route->id](c);
+		return;
+	}
+	c->in_handler = true;
+	handlers[c->route->id](c);
+	c->in_handler = false;
+	if (c->ended)
+		call_free(c);
 }
 
 const void *api_query_field(const struct api_call *c, const char *name)

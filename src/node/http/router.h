@@ -32,6 +32,7 @@ struct api_call {
 	void *data; /* the handler's, with its own `gone` through httpd_set_data() */
 	/* private */
 	struct gen_route_match match;
+	bool in_handler, ended;
 };
 
 typedef void api_handler_fn(struct api_call *c);
@@ -53,7 +54,7 @@ const char *api_query_str(const struct api_call *c,
 			  const char *name);		       /* of text; NULL: not given */
 bool api_query_on(const struct api_call *c, const char *name); /* of a boolean */
 
-/* -- answers: each ends the call and frees it -- */
+/* -- answers: each ends the call; it is freed then, or when its handler returns -- */
 void api_json(struct api_call *c, unsigned int status,
 	      struct json *v); /* v: taken; NULL: out of memory */
 void api_text(struct api_call *c, unsigned int status,
