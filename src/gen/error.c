@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include "base/str.h"
+#include "gen/formats.h"
 
 const struct gen_error *gen_error_find(const char *id)
 {
@@ -30,4 +31,9 @@ const struct gen_error *gen_error_of(const struct err *e)
 		if (s->num == err_num(e))
 			found = gen_error_find(s->id);
 	return found ? found : gen_error_find("request.internal");
+}
+
+const char *gen_error_id(const struct err *e)
+{
+	return gen_format_fits(&gen_format_dotted, err_id(e)) ? err_id(e) : gen_error_of(e)->id;
 }

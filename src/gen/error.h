@@ -24,5 +24,7 @@ extern const struct gen_sys_error gen_sys_errors[]; /* ends with num 0 */
 const struct gen_error *gen_error_find(const char *id); /* NULL: none such */
 /* How to answer e: by its id, else by its errno, else 500 "request.internal".  Never NULL. */
 const struct gen_error *gen_error_of(const struct err *e);
+/* The id that clients see: e's own when it has the form of one, else (sys.ENOENT, say) that of gen_error_of(). */
+const char *gen_error_id(const struct err *e);
 
 #endif

@@ -11,6 +11,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "gen/error.h"
 #include "gen/errors.h"
 
 #define KEEP_FINISHED 1000
@@ -112,7 +113,7 @@ static void finish(struct task *t)
 	json_set(p, "finished", time_json());
 	if (t->error) {
 		error = json_new_obj();
-		json_set(error, "id", json_new_str(err_id(t->error)));
+		json_set(error, "id", json_new_str(gen_error_id(t->error)));
 		json_set(error, "message", json_new_str(err_msg(t->error)));
 		json_set(p, "error", error);
 		log_warn("failed", "task", t->object->id, "verb", t->verb->name, "error", t->error);

@@ -20,6 +20,8 @@ t "$n requests are answered as the document promises" answers
 sed 's/^/# /' "$T/out"
 t "the daemon is the same process" kill -0 $pid
 t "and no sanitizer had anything to say" sh -c "! grep -E 'AddressSanitizer|runtime error' '$T/log'"
+idle() { for _ in $(seq 600); do [ "$(strata task ls --state queued --state running -o json)" = "[]" ] && return; sleep 0.1; done; return 1; }
+t "its tasks end" idle
 kill $pid
 wait $pid
 t_eq "it stops with status 0" $? 0

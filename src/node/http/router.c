@@ -145,8 +145,7 @@ void api_fail(struct api_call *c, int r, struct err *e)
 	if (!e)
 		err_set(&e, -r, "sys", "%s", strerror(-r));
 	known = gen_error_of(e);
-	/* ids that the schema does not list say more than their errno's; those made from an errno do not */
-	id = str_starts(err_id(e), "sys") ? known->id : err_id(e);
+	id = gen_error_id(e);
 	if (known->status >= 500 && known->status != 501) /* a host that cannot is no fault */
 		log_err("request failed", "method", httpd_method(c->req), "path",
 			httpd_path(c->req), "error", e);
