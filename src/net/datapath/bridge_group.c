@@ -4,13 +4,52 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include "base/str.h"
 #include "net/datapath/bridge.h"
 
-static void vlan_name(const struct dp_group_cfg *cfg, char name[16])
+static void vlan_name(const char *bridge, char name[16])
 {
-	snprintf(name, 16, "u%s",
-		 cfg->bridge); /* usb...: the bridge's name is at most 14 characters */
+	snprintf(name, 16, "u%.14s", bridge); /* usb...: the bridge's name is at most 14 characters */
+}
+
+/* No uplink, or another one than there was. */
+static int drop_vlan(struct dp_net *n, const char *bridge)
+{
+	_cleanup_(nl_batch_done) struct nl_batch b = { 0 };
+	char name[16];
+
+	vlan_name(bridge, name);
+	rtnl_put_link_del(&b, name);
+	return nl_send(&n->nl, &b, NULL, NULL) == 0;
+}
+
+static int make_vlan(struct dp_net *n, const struct dp_group_cfg *cfg, const char *name, int parent,
+		     struct err **e)
+{
+	_cleanup_(nl_batch_done) struct nl_batch b = { 0 };
+	int r;
+
+	if (!cfg->vlan)
+		return err_set(
+			e, EOPNOTSUPP, "net.uplink",
+			"uplink '%s' without a VLAN: an untagged uplink needs a link of its own (give it a VLAN)",
+			cfg->uplink);
+	rtnl_put_vlan(&b, name, parent, cfg->vlan, n->fd);
+	r = nl_send(&n->d->nl, &b, NULL, e);
+	if (r == -EOPNOTSUPP) {
+		if (e)
+			err_clear(e);
+		return err_set(e, EOPNOTSUPP, "net.vlan",
+			       "VLAN %u: this kernel has no 802.1Q (module 8021q)", cfg->vlan);
+	}
+	if (r == -EEXIST) {
+		if (e)
+			err_clear(e);
+		return err_set(e, EEXIST, "net.vlan", "VLAN %u of uplink '%s' is in use on this host",
+			       cfg->vlan, cfg->uplink);
+	}
+	return r;
 }
 
 static int put_uplink(struct dp_net *n, const struct dp_group_cfg *cfg, int bridge_index,
@@ -29,26 +68,15 @@ static int put_uplink(struct dp_net *n, const struct dp_group_cfg *cfg, int brid
 			       cfg->mtu, parent.mtu, cfg->uplink);
 	if (!cfg->mtu)
 		*mtu = parent.mtu;
-	vlan_name(cfg, name);
+	vlan_name(cfg->bridge, name);
 	snprintf(alias, sizeof(alias), "strata uplink %s", cfg->id);
 	r = rtnl_link_get(&n->nl, name, 0, &l, NULL);
+	if (r == 0 && (l.vlan != cfg->vlan || l.peer != parent.index)) {
+		drop_vlan(n, cfg->bridge);
+		r = -ENODEV;
+	}
 	if (r < 0) {
-		if (cfg->vlan) {
-			r = rtnl_put_vlan(&b, name, parent.index, cfg->vlan, n->fd)
-				    ?: nl_send(&n->d->nl, &b, NULL, e);
-			if (r == -EOPNOTSUPP) {
-				if (e)
-					err_clear(e);
-				return err_set(e, EOPNOTSUPP, "net.vlan",
-					       "VLAN %u: this kernel has no 802.1Q (module 8021q)",
-					       cfg->vlan);
-			}
-		} else {
-			r = err_set(
-				e, EOPNOTSUPP, "net.uplink",
-				"uplink '%s' without a VLAN: an untagged uplink needs a link of its own (give it a VLAN)",
-				cfg->uplink);
-		}
+		r = make_vlan(n, cfg, name, parent.index, e);
 		if (r < 0)
 			return r;
 		mended = 1;
@@ -158,15 +186,32 @@ static void remember(struct dp_net *n, const char *bridge, int index)
 int bridge_group_remove(struct dp_net *n, const char *bridge, struct err **e)
 {
 	_cleanup_(nl_batch_done) struct nl_batch b = { 0 };
-	char up[16];
 
 	reaper_wait(n->d->reaper);
 	bridge_forget(n, bridge);
-	snprintf(up, sizeof(up), "u%.14s", bridge);
-	rtnl_put_link_del(&b, up);
-	nl_send(&n->nl, &b, NULL, NULL);
+	drop_vlan(n, bridge);
 	rtnl_put_link_del(&b, bridge);
 	nl_send(&n->nl, &b, NULL, NULL);
+	return 0;
+}
+
+/* Hand bridged packets to the inet hooks, or no longer.  Cannot be read back cheaply and costs nothing to say again;
+ * kernels without it need no telling to stop.  A kernel whose module is not loaded takes the setting and does nothing. */
+static int hand_to_inet(struct dp_net *n, const struct dp_group_cfg *cfg, struct err **e)
+{
+	_cleanup_(nl_batch_done) struct nl_batch b = { 0 };
+	int r = 0;
+
+	rtnl_put_change(&b, &(struct rtnl_change){ .name = cfg->bridge,
+						   .set_bridge_nf = true,
+						   .nf_call = cfg->track > 0 });
+	if (cfg->track > 0 && access("/proc/sys/net/bridge/bridge-nf-call-iptables", F_OK) < 0)
+		r = -EOPNOTSUPP;
+	if (r == 0)
+		r = nl_send(&n->nl, &b, NULL, NULL);
+	if (r < 0 && cfg->track > 0)
+		return err_set(e, EOPNOTSUPP, "net.conntrack",
+			       "security groups need nf_conntrack_bridge or br_netfilter in the kernel");
 	return 0;
 }
 
@@ -208,17 +253,9 @@ int bridge_group_put(struct dp_net *n, const struct dp_group_cfg *cfg, struct er
 							   .alias = alias });
 		mended += !made;
 	}
-	/* Cannot be read back cheaply and costs nothing to say again.  Kernels without it need no telling. */
 	r = nl_send(&n->nl, &b, NULL, e);
-	if (r == 0 && cfg->track >= 0) {
-		rtnl_put_change(&b, &(struct rtnl_change){ .name = cfg->bridge,
-							   .set_bridge_nf = true,
-							   .nf_call = cfg->track > 0 });
-		if (nl_send(&n->nl, &b, NULL, cfg->track ? e : NULL) < 0 && cfg->track)
-			r = err_wrap(
-				e, -EOPNOTSUPP,
-				"security groups need br_netfilter or nf_conntrack_bridge in the kernel");
-	}
+	if (r == 0 && cfg->track >= 0)
+		r = hand_to_inet(n, cfg, e);
 	if (r == 0 && made)
 		r = speak_ipv6(n, cfg->bridge, e);
 	if (r == 0)
@@ -226,6 +263,8 @@ int bridge_group_put(struct dp_net *n, const struct dp_group_cfg *cfg, struct er
 	if (r == 0 && cfg->uplink) {
 		r = put_uplink(n, cfg, l.index, &mtu, e);
 		mended += MAX(r, 0);
+	} else if (r == 0 && !made) {
+		mended += drop_vlan(n, cfg->bridge);
 	}
 	if (r >= 0 && l.mtu != mtu) {
 		rtnl_put_change(&b, &(struct rtnl_change){ .name = cfg->bridge, .mtu = mtu });

@@ -132,6 +132,8 @@ static void put_port_field(struct sec_out *o, const char *set, const char *port,
 	if (port)
 		elem_ifname(&x, port);
 	elem_field(&x, kind, v, len);
+	if (!port)
+		x.el.key_len = (uint8_t)len; /* alone, a field is not padded */
 	elem_end(&x, "");
 }
 
@@ -197,6 +199,7 @@ void sec_port(struct sec_out *o, const struct sec_port *p)
 			put_router(o, p);
 		put_port_field(o, "mac", p->name, F_MAC, p->mac, 6);
 		put_port_field(o, "chaddr", p->name, F_RAW, p->mac, 6);
+		put_port_field(o, "owned", NULL, F_MAC, p->mac, 6);
 		put_addr(o, &own, &ll);
 	}
 	for (unsigned int i = 0; i < p->n_addrs; i++)
@@ -237,6 +240,7 @@ static const char bridge_table[] =
 	"set open { type ifname; }\n"
 	"map router { type ifname : ether_addr; }\n"
 	"set mac { type ifname . ether_addr; }\n"
+	"set owned { type ether_addr; }\n" /* by guarded ports: nobody else may have the bridge learn them */
 	"set chaddr { typeof iifname . @th,288,48; }\n" /* of BOOTP, 28 bytes behind the UDP header */
 	"set addr4 { type ifname . ipv4_addr; }\n"
 	"set addr6 { type ifname . ipv6_addr; }\n"
@@ -298,6 +302,7 @@ static const char bridge_table[] =
 	/* A port of ours is in the map before it is up; one that is not is a mistake, and stays out. */
 	"chain guard_hook { type filter hook prerouting priority -300; policy accept;\n"
 	"iifname @guarded goto guarded\n"
+	"ether saddr @owned goto bad_mac\n"
 	"iifname @open accept\n"
 	"iifname \"sn*\" goto bad_other\n}\n"
 	"chain always {\n"
