@@ -9,7 +9,12 @@
  * a network that is removed leaves nothing.  docs/internals/net.md has the whole picture.
  *
  * Errors: the first fault, as a chain; the object it belongs to is left as it was or absent, never half-made.
- * Thread: the loop's. */
+ *
+ * Thread: the loop's, for every call: one at a time, from where net_new() was called.  They are synchronous and meant for
+ * the loop: putting or removing one object takes about a millisecond or less, however many there are; net_apply(),
+ * net_reconcile(), net_show() and a change of a whole port group take as long as there are objects of theirs (a
+ * thousand NICs: a second or two to make, some tenths to look over).  What waits for the kernel or a disk, links on
+ * their way out and lease files, has threads of its own; net_free() waits for those. */
 #ifndef NET_NET_H
 #define NET_NET_H
 
@@ -180,7 +185,9 @@ int net_portgroup_remove(struct net *n, const char *id, struct err **e); /* -EBU
 int net_group_put(struct net *n, const struct net_group *s, struct err **e);
 int net_group_remove(struct net *n, const char *id, struct err **e); /* -EBUSY: in use */
 int net_nic_put(struct net *n, const struct net_nic *s, struct err **e);
-int net_nic_remove(struct net *n, const char *id, struct err **e); /* -ENOENT */
+/* No frame of it passes any more; its link goes within a moment, and a put into the same place waits for that.
+ * -ENOENT: no such NIC. */
+int net_nic_remove(struct net *n, const char *id, struct err **e);
 int net_forward_put(struct net *n, const struct net_forward *s, struct err **e);
 int net_forward_remove(struct net *n, const char *id, struct err **e);
 
@@ -213,7 +220,7 @@ int net_nic_each(struct net *n, int (*fn)(void *arg, const char *id),
 /* The queues of a tap for the VMM that will use it: cfg queues descriptors, the caller's. */
 int net_nic_tap_fds(struct net *n, const char *id, int *fds, unsigned int *n_fds, struct err **e);
 
-/* Frames that were dropped on a network, by reason. */
+/* Frames that were dropped on a network, by reason, since it was made; a restart of the daemon does not count anew. */
 struct net_drops {
 	uint64_t mac, ip, arp, nd, dhcp, ra, other, group_in, group_out;
 };

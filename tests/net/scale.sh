@@ -29,4 +29,15 @@ t_eq "no element" "$(ip netns exec "$N" nft list table bridge strata | grep -c '
 t_eq "no queue" "$(ip netns exec "$N" tc qdisc | grep -c tbf)" 0
 sn clear
 t "nothing is left" nothing_left
+
+if [ -z "${STRATA_LONG:-}" ]; then
+	skip "the last as fast as the first" "times ports, so the machine must be idle: set STRATA_LONG=1"
+	done_testing
+	exit
+fi
+# One at a time, with addresses, rules and rates both ways: the last hundred costs what the first did.
+"$BUILD/tests/net/net-ports" 1000 veth 1 >"$T/ports"
+diag <"$T/ports"
+t "the last as fast as the first" awk '/^add/ { if (!first) first = $NF; last = $NF } END { exit !(first && last < 2 * first) }' "$T/ports"
+t "nothing is left" nothing_left
 done_testing

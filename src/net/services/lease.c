@@ -186,11 +186,21 @@ static int read_line(struct leases *l, char *line)
 	return -EINVAL;
 }
 
+unsigned int leases_parse(struct leases *l, char *text)
+{
+	unsigned int bad = 0;
+	char *save = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		bad += *line != '#' && read_line(l, line) < 0;
+	return bad;
+}
+
 int leases_open(struct leases *l, const char *path, struct loop *loop, struct work_pool *pool,
 		struct err **e)
 {
 	_cleanup_(buf_done) struct buf b = { 0 };
-	char *save = NULL;
+	unsigned int bad;
 	int r;
 
 	*l = (struct leases){ .loop = loop, .pool = pool };
@@ -201,13 +211,9 @@ int leases_open(struct leases *l, const char *path, struct loop *loop, struct wo
 	r = file_read(AT_FDCWD, path, FILE_MAX, &b, NULL);
 	if (r < 0 && r != -ENOENT)
 		return err_sys(e, -r, "read %s", path);
-	for (char *line = b.s ? strtok_r(b.s, "\n", &save) : NULL; line;
-	     line = strtok_r(NULL, "\n", &save)) {
-		if (*line == '#')
-			continue;
-		if (read_line(l, line) < 0)
-			log_warn("bad line in lease file skipped", "file", path);
-	}
+	bad = b.s ? leases_parse(l, b.s) : 0;
+	if (bad)
+		log_warn("bad lines in lease file skipped", "file", path, "lines", bad);
 	l->dirty = false;
 	timer_stop(&l->save);
 	snprintf(l->path, sizeof(l->path), "%s", path);

@@ -35,6 +35,8 @@ struct leases {
 int leases_open(struct leases *l, const char *path, struct loop *loop, struct work_pool *pool,
 		struct err **e);
 void leases_close(struct leases *l); /* saves first */
+/* The text of such a file, which is cut up; returns how many lines made no sense and were skipped. */
+unsigned int leases_parse(struct leases *l, char *text);
 int leases_save(struct leases *l, struct err **e);
 
 struct lease *lease_of_addr(struct leases *l, const struct ipaddr *a);
