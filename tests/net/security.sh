@@ -30,10 +30,10 @@ done
 drops() { in_ns "$N" nft -j list counters table bridge strata | python3 -c 'import json,sys; print(sum(c["counter"]["packets"] for c in json.load(sys.stdin)["nftables"] if "counter" in c and c["counter"]["name"] not in ("c_in","c_out")))'; }
 
 # Every frame that a must not send: b does not see it, the gateway does not, and it is counted.
-in_ns c2 tcpdump -U -Z root -ni eth0 -w "$T/b.pcap" 'ether src 52:54:00:00:00:0a or ether src 52:54:00:00:00:0b' 2>/dev/null &
+in_ns c2 tcpdump -U --immediate-mode -Z root -ni eth0 -w "$T/b.pcap" 'ether src 52:54:00:00:00:0a or ether src 52:54:00:00:00:0b' 2>"$T/b.err" &
 TB=$!
 pids+=($TB)
-sleep 1
+until_true grep -q listening "$T/b.err"
 spoof() { in_ns c1 python3 "$SOURCE/tests/net/spoof.py" eth0 52:54:00:00:00:0a 10.0.0.10 fd00:1::10 52:54:00:00:00:0b 10.0.0.11 fd00:1::11 "$1"; }
 for kind in mac ip ip-gateway ip6 ip6-lla arp-ip arp-mac nd nd-dad nd-fragment ra ra-behind-header redirect dhcp-server dhcp-chaddr \
 	dhcp6-server vlan other; do
@@ -64,17 +64,16 @@ sed 's/"ports": 5432, "group": "app"/"ports": 5432/' "$T/s.json" >"$T/s2.json"
 cp "$T/s.json" "$T/live.json"
 bg strata-net --state-dir "$S" --every 0 run "$T/live.json"
 D=$!
-sleep 0.7
-in_ns c1 busybox ping -i 0.05 -c 60 -q 10.0.0.11 >"$T/ping" 2>&1 &
+until_true sh -c "ss -lunp 2>/dev/null; ip netns exec $N ss -lun | grep -q ':53 '"
+in_ns c1 busybox ping -i 0.05 -c 100 -q 10.0.0.11 >"$T/ping" 2>&1 &
 P=$!
 cp "$T/s2.json" "$T/live.json"
 kill -HUP $D
-sleep 0.5
-t "a rule changes while it runs" get c1 http://10.0.0.12:5432/
+t "a rule changes while it runs" until_true get c1 http://10.0.0.12:5432/
 cp "$T/s.json" "$T/live.json"
 kill -HUP $D
-sleep 0.5
-t_fails "and back" get c1 http://10.0.0.12:5432/ 1
+refused() { ! get "$@"; }
+t "and back" until_true refused c1 http://10.0.0.12:5432/ 1
 wait $P
 t_eq "others lose nothing meanwhile" "$(grep -o '[0-9]*% packet loss' "$T/ping")" "0% packet loss"
 kill $D
@@ -88,11 +87,11 @@ t_fails "port groups of one network do not meet" png e1 10.0.0.10
 
 # Two tenants, same subnet, same MACs, same addresses
 for n in c1 c2 d1 d2; do
-	in_ns $n tcpdump -U -Z root -ni eth0 -w "$T/$n.pcap" icmp or arp or udp or icmp6 2>/dev/null &
+	in_ns $n tcpdump -U --immediate-mode -Z root -ni eth0 -w "$T/$n.pcap" icmp or arp or udp or icmp6 2>"$T/$n.err" &
 	pids+=($!)
 	eval "t_$n=$!"
+	until_true grep -q listening "$T/$n.err"
 done
-sleep 1
 in_ns c1 busybox ping -c 3 -s 101 -W 1 10.0.0.11 >/dev/null 2>&1 &
 in_ns d1 busybox ping -c 3 -s 202 -W 1 10.0.0.11 >/dev/null 2>&1
 in_ns c1 busybox ping6 -c 2 -s 111 -W 1 fd00:1::11 >/dev/null 2>&1

@@ -19,7 +19,6 @@ cat >"$T/s.json" <<'J'
 J
 bg strata-net --state-dir "$S" --resolv-conf "$T/resolv.conf" run "$T/s.json"
 D=$!
-for _ in $(seq 50); do ip -n c2 -4 addr show eth0 2>/dev/null | grep -q inet && [ -n "$(ip netns | grep strata-)" ] && sleep 0.3 && break; sleep 0.1; done
 # A server that has one answer, and for "big" one that only TCP has room for.
 cat >"$T/upstream.py" <<'P'
 import socket, threading
@@ -48,10 +47,13 @@ while True:
     s.sendto(answer(q, False), a)
 P
 bg ip netns exec ext python3 "$T/upstream.py"
-in_ns c1 tshark -q -i eth0 -w "$T/c1.pcap" >/dev/null 2>&1 &
+until_true ip -n c1 link show eth0
+in_ns c1 tcpdump -U --immediate-mode -Z root -ni eth0 -w "$T/c1.pcap" 2>"$T/c1.err" &
 TS=$!
 pids+=($TS)
-sleep 1
+until_true grep -q listening "$T/c1.err"
+until_true in_ns c2 dig +time=1 +tries=1 @10.0.0.1 beta.lan.example
+until_true in_ns c2 dig +time=1 +tries=1 @10.0.0.1 www.example.com
 
 dhc() { in_ns "$1" timeout 20 dhclient -1 -v -sf "$T/script" -lf "$T/$1.lease" -pf "$T/$1.pid" "${@:2}" eth0; }
 printf '#!/bin/sh\nenv | grep -E "^(reason|new_)" >>%s/dhcp.env\nexit 0\n' "$T" >"$T/script"
@@ -74,7 +76,7 @@ t_fails "and no way out there" grep -q new_routers "$T/dhcp.env"
 # DHCPv6 and RA
 : >"$T/dhcp.env"
 ip -n c1 addr add "$A/24" dev eth0 2>/dev/null
-sleep 1
+until_true sh -c "! ip -n c1 -6 addr show dev eth0 | grep -q tentative"
 t "dhclient -6: lease" dhc c1 -6
 in_ns c1 dhclient -x -6 -pf "$T/c1.pid" 2>/dev/null
 t_eq "dhclient -6: the NIC's address" "$(sed -n 's/^new_ip6_address=//p' "$T/dhcp.env" | head -1)" \
@@ -124,7 +126,7 @@ if command -v perfdhcp >/dev/null; then
 	none_lost() { [ "$1" = 0 ]; }
 	t "perfdhcp: offers come" none_lost "$(grep -m1 -A6 'DISCOVER-OFFER' "$T/perf" | sed -n 's/^drops: //p')"
 	t "perfdhcp: acknowledgements come" none_lost "$(grep -A6 'REQUEST-ACK' "$T/perf" | sed -n 's/^drops: //p' | head -1)"
-	sleep 0.3
+	until_true sh -c "[ \$(cat '$S'/*.leases | grep -c ^lease4) -ge 250 ]"
 	t_eq "no address twice" "$(grep -h ^lease4 "$S"/*.leases | awk '{ print $2 }' | sort | uniq -d | wc -l)" 0
 	t "leases are on disk" test "$(cat "$S"/*.leases | grep -c ^lease4)" -ge 250
 else

@@ -10,7 +10,8 @@
 
 static void vlan_name(const char *bridge, char name[16])
 {
-	snprintf(name, 16, "u%.14s", bridge); /* usb...: the bridge's name is at most 14 characters */
+	snprintf(name, 16, "u%.14s",
+		 bridge); /* usb...: the bridge's name is at most 14 characters */
 }
 
 /* No uplink, or another one than there was. */
@@ -46,8 +47,9 @@ static int make_vlan(struct dp_net *n, const struct dp_group_cfg *cfg, const cha
 	if (r == -EEXIST) {
 		if (e)
 			err_clear(e);
-		return err_set(e, EEXIST, "net.vlan", "VLAN %u of uplink '%s' is in use on this host",
-			       cfg->vlan, cfg->uplink);
+		return err_set(e, EEXIST, "net.vlan",
+			       "VLAN %u of uplink '%s' is in use on this host", cfg->vlan,
+			       cfg->uplink);
 	}
 	return r;
 }
@@ -210,8 +212,9 @@ static int hand_to_inet(struct dp_net *n, const struct dp_group_cfg *cfg, struct
 	if (r == 0)
 		r = nl_send(&n->nl, &b, NULL, NULL);
 	if (r < 0 && cfg->track > 0)
-		return err_set(e, EOPNOTSUPP, "net.conntrack",
-			       "security groups need nf_conntrack_bridge or br_netfilter in the kernel");
+		return err_set(
+			e, EOPNOTSUPP, "net.conntrack",
+			"security groups need nf_conntrack_bridge or br_netfilter in the kernel");
 	return 0;
 }
 
