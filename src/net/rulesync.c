@@ -4,6 +4,7 @@
  * Invariant: a network whose tables are not `dirty` holds exactly the elements of its admitted NICs and forwards. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "net/engine.h"
 
@@ -283,27 +284,25 @@ int rules_nic(struct nic *x, const struct nic *old, struct err **e)
 /* Whether out drops by default depends on the groups' rules.  Policies that no NIC has any more are forgotten. */
 static int rewrite_policies(struct network *w, struct buf *b)
 {
-	VEC(uint64_t) seen = { 0 };
+	_cleanup_(freep) bool *seen = calloc(w->policies.n + 1, sizeof(*seen));
 	struct portgroup *pg;
 	struct nic *x;
-	int r = 0;
 
-	for (size_t i = 0; i < w->policies.n && r == 0; i++)
-		r = vec_push(&seen, (uint64_t)0);
+	if (!seen)
+		return -ENOMEM;
 	list_for_each_entry(pg, &w->portgroups, in_network)
 		list_for_each_entry(x, &pg->nics, in_portgroup) {
-			uint32_t number = r == 0 ? policy_number(x) : 0;
+			uint32_t number = policy_number(x);
 
-			if (number == 0 || seen.v[number - SEC_POLICY_FIRST])
+			if (number == 0 || seen[number - SEC_POLICY_FIRST])
 				continue;
-			seen.v[number - SEC_POLICY_FIRST] = 1;
+			seen[number - SEC_POLICY_FIRST] = true;
 			policy_text(x, b);
 		}
-	for (size_t i = 0; i < w->policies.n && r == 0; i++)
-		if (!seen.v[i])
+	for (size_t i = 0; i < w->policies.n; i++)
+		if (!seen[i])
 			w->policies.v[i] = 0;
-	vec_done(&seen);
-	return r;
+	return 0;
 }
 
 int rules_group_changed(struct net *n, struct group *g, struct err **e)

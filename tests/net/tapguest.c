@@ -71,8 +71,10 @@ int main(int argc, char **argv)
 		for (unsigned int i = 0; i < n; i++)
 			if (p[i].revents & POLLIN)
 				copy_frame(fds[i], inside);
-		if (p[n].revents & POLLIN) /* every queue has its turn */
-			copy_frame(inside, fds[next++ % n]);
+		if (p[n].revents & POLLIN) { /* every queue has its turn */
+			copy_frame(inside, fds[next]);
+			next = next + 1 < n ? next + 1 : 0;
+		}
 	}
 	return 0;
 }
