@@ -24,7 +24,7 @@ uint64_t nic_name_hash(const struct network *w, const char *hostname)
 	char low[64];
 	size_t n = 0;
 
-	for (; hostname[n] && n < sizeof(low); n++)
+	for (; n < sizeof(low) && hostname[n]; n++)
 		low[n] = hostname[n] >= 'A' && hostname[n] <= 'Z' ? (char)(hostname[n] | 0x20)
 								  : hostname[n];
 	return hash_bytes(low, n) ^ hash_u64((uint64_t)(uintptr_t)w);
