@@ -136,7 +136,12 @@ static void mem_submit(struct disk_node *n, struct disk_io *io)
 		return;
 	}
 	pthread_mutex_lock(&m->lock);
-	if (m->journal && m->journal->record && io->op != DISK_READ)
+	if (m->journal && io->op != DISK_READ && ++m->journal->seen >= m->journal->fail_from &&
+	    m->journal->seen < m->journal->fail_from + m->journal->fail_n) {
+		m->journal->failed++;
+		r = -m->journal->fail_errno;
+	}
+	if (r == 0 && m->journal && m->journal->record && io->op != DISK_READ)
 		r = mem_note(m->journal, io);
 	if (r == 0 && io->op == DISK_WRITE)
 		r = mem_reach(m, end);

@@ -15,6 +15,10 @@ struct mem_journal {
 	bool record;
 	struct mem_event *v; /* the caller's to free */
 	size_t n, cap;
+	/* The requests that change something (or flush) number fail_from to fail_from + fail_n - 1, from 1, end with
+	 * -fail_errno and do nothing.  0: none. */
+	size_t fail_from, fail_n, seen, failed;
+	int fail_errno;
 };
 extern _Thread_local struct mem_journal *mem_journal_next; /* taken by the open; outlives the disk */
 
