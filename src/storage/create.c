@@ -8,7 +8,9 @@ int disk_create(const struct disk_create *c, struct err **e)
 {
 	const struct disk_ops *ops = disk_find_ops(DISK_FORMAT, c->format);
 	_cleanup_(closep) int fd = -1;
-	struct disk_cfg cfg = { .path = c->path, .format = "raw", .use_fd = true };
+	struct disk_cfg cfg = {
+		.path = c->path, .format = "raw", .use_fd = true, .few_calls = true
+	};
 	struct disk *d = NULL;
 	struct stat st;
 	int r;

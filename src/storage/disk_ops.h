@@ -86,6 +86,8 @@ struct disk_ops {
 	/* Open the chain that the image names now (NULL: none) beside the one in use; beside I/O.  Then, quiesced, put it
 	 * in place; returns the old one, for node_close(). */
 	int (*chain_open)(struct disk_node *n, void **ret, struct err **e);
+	/* After adopt(): the same from what is open already. */
+	int (*chain_fold)(struct disk_node *n, void **ret, struct err **e);
 	struct disk_node *(*chain_swap)(struct disk_node *n, void *chain);
 	void (*chain_drop)(void *chain); /* it is not wanted after all */
 	/* Copy into the image what lies below it in [io->off, io->off+io->len), where it holds nothing itself; beside I/O.

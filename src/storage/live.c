@@ -87,7 +87,7 @@ int live_overlay(struct disk *d, const char *path, struct err **e)
 	return r;
 }
 
-int live_chain(struct disk *d, struct err **e)
+static int rechain(struct disk *d, bool fold, struct err **e)
 {
 	const struct disk_ops *ops = d->format->ops;
 	struct disk_node *old;
@@ -97,7 +97,7 @@ int live_chain(struct disk *d, struct err **e)
 	if (!ops->chain_open)
 		return 0; /* no chain */
 	pthread_mutex_lock(&d->ctl_lock);
-	r = ops->chain_open(d->format, &chain, e);
+	r = fold ? ops->chain_fold(d->format, &chain, e) : ops->chain_open(d->format, &chain, e);
 	if (r == 0) {
 		disk_quiesce(d);
 		old = ops->chain_swap(d->format, chain);
@@ -106,6 +106,16 @@ int live_chain(struct disk *d, struct err **e)
 	}
 	pthread_mutex_unlock(&d->ctl_lock);
 	return r;
+}
+
+int live_chain(struct disk *d, struct err **e)
+{
+	return rechain(d, false, e);
+}
+
+int live_fold(struct disk *d, struct err **e)
+{
+	return rechain(d, true, e);
 }
 
 int live_switch(struct disk *d, const char *path, const char *format,

@@ -17,6 +17,8 @@ int live_overlay(struct disk *d, const char *path, struct err **e);
 /* Open the backing chain that the active image names now, and use it instead of the one in use.  The contents must be
  * the same.  The new extent map is built before I/O stops. */
 int live_chain(struct disk *d, struct err **e);
+/* After live_overlay(): the extent map of the whole chain, from what is open already. */
+int live_fold(struct disk *d, struct err **e);
 /* The image at `path` (it may be one of the chain) becomes the active one, the old graph below the gate is closed.
  * before(arg) runs while I/O is stopped and the old image is sealed: it makes path hold the same contents. */
 int live_switch(struct disk *d, const char *path, const char *format,

@@ -791,7 +791,10 @@ int queue_new(struct disk *d, struct loop *loop, struct disk_queue **ret, struct
 		goto fail;
 	}
 	/* blocking calls (no loop) come from any thread */
-	r = aio_new(loop ? AIO_AUTO : AIO_SHARED, AIO_DEPTH, &q->aio, e);
+	r = aio_new(loop	       ? AIO_AUTO
+		    : d->cfg.few_calls ? AIO_SYNC
+				       : AIO_SHARED,
+		    AIO_DEPTH, &q->aio, e);
 	if (r < 0)
 		goto fail;
 	if (loop) {

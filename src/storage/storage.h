@@ -67,6 +67,7 @@ struct disk_cfg {
 	bool repair;	    /* for disk_check() with repair: damaged tables do not stop the open */
 	bool detect_zeroes; /* writes of zeroes become write-zeroes */
 	bool keep_freed; /* space that loses its last use is given back at close: readers with an older map are about */
+	bool few_calls; /* opened for a handful of blocking calls: plain system calls, no ring */
 	bool share_own; /* take no lock: the caller holds one on this image that covers the use */
 	uint64_t mem_size;		       /* driver "mem": its size */
 	const struct disk_filter_cfg *filters; /* from the guest's side down */

@@ -121,10 +121,11 @@ static int threads_start(struct aio *a)
 		return -errno;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	for (; a->n_threads < AIO_WORKERS && r == 0; a->n_threads += r == 0)
+	for (; a->engine != AIO_SYNC && a->n_threads < AIO_WORKERS && r == 0;
+	     a->n_threads += r == 0)
 		r = pthread_create(&a->threads[a->n_threads], NULL, aio_worker, a);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return a->n_threads > 0 ? 0 : -r;
+	return a->n_threads > 0 || a->engine == AIO_SYNC ? 0 : -r;
 }
 
 int aio_new(enum aio_engine engine, unsigned int depth, struct aio **ret, struct err **e)
@@ -149,7 +150,9 @@ int aio_new(enum aio_engine engine, unsigned int depth, struct aio **ret, struct
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_cond_init(&a->work, NULL);
 	pthread_cond_init(&a->finished, NULL);
-	if (engine != AIO_THREADS) {
+	if (engine == AIO_SYNC) {
+		a->engine = AIO_SYNC;
+	} else if (engine != AIO_THREADS) {
 		r = uring_start(a, shared);
 		if (r == 0)
 			a->engine = AIO_URING;
@@ -283,6 +286,17 @@ static void aio_front(struct aio *a, struct aio_op *op)
 			sqe = io_uring_get_sqe(&a->ring);
 		}
 		uring_prepare(sqe, op);
+		return;
+	}
+	if (a->engine == AIO_SYNC) {
+		uint64_t one = 1;
+
+		aio_run_sync(op);
+		pthread_mutex_lock(&a->lock);
+		list_add_tail(&a->ready, &op->link);
+		pthread_mutex_unlock(&a->lock);
+		if (write(a->event_fd, &one, sizeof(one)) < 0)
+			return; /* the counter is full: readable already */
 		return;
 	}
 	pthread_mutex_lock(&a->lock);

@@ -20,7 +20,8 @@ enum aio_engine {
 	AIO_AUTO,
 	AIO_URING,
 	AIO_THREADS,
-	AIO_SHARED /* for aio_new(): as AIO_AUTO, but several threads use it in turn */
+	AIO_SHARED, /* for aio_new(): as AIO_AUTO, but several threads use it in turn */
+	AIO_SYNC /* plain blocking calls inside aio_submit(): for a few requests, without a ring's set-up */
 };
 enum aio_kind { AIO_READ, AIO_WRITE, AIO_FDATASYNC, AIO_FALLOCATE };
 

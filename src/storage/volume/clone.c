@@ -84,7 +84,8 @@ static int record(struct volume *v, const char *id, const char *point, const cha
 {
 	struct vclone c = { .dir = strdup(dir) };
 
-	for (size_t i = 0; i < v->d.clones.n; i++)
+	/* now and then, so that a clone costs the same however many there are */
+	for (size_t i = 0; is_pow2(v->d.clones.n) && i < v->d.clones.n; i++)
 		if (!alive(v, &v->d.clones.v[i])) {
 			free(v->d.clones.v[i].dir);
 			vec_remove(&v->d.clones, i--);

@@ -90,7 +90,7 @@ static int take_row(struct volume *v, const char *name, char *id, struct err **e
 	v->d.current = n;
 	r = commit_point(v, n, row_live, e);
 	if (r == 0 && v->disk)
-		live_chain(v->disk, NULL); /* else the map stays in two parts: slower, not wrong */
+		live_fold(v->disk, NULL); /* else the map stays in two parts: slower, not wrong */
 	return r;
 }
 

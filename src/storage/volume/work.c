@@ -293,7 +293,7 @@ static int do_helper(struct volume *v, struct err **e)
 		volume_save(v, NULL);
 		return r;
 	}
-	return live_chain(v->disk, e);
+	return live_fold(v->disk, e);
 }
 
 struct final {

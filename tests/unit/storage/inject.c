@@ -135,7 +135,8 @@ static bool run(uint64_t seed, size_t k, size_t n, int errno_, bool snapshots)
 		       : disk_sync_op(d, DISK_WRITE_ZEROES, DISK_MAY_UNMAP, first * SECTOR,
 				      len * SECTOR);
 		if (r < 0 && r != -errno_)
-			fail_msg("fault at %zu: %s instead of %s", k, strerror(-r), strerror(errno_));
+			fail_msg("fault at %zu: %s instead of %s", k, strerror(-r),
+				 strerror(errno_));
 		errors += r < 0;
 		wrote(first, len, id, r);
 	}

@@ -82,8 +82,8 @@ const struct q_extent *q_map_find(const struct q_map *m, uint64_t off)
 }
 
 /* Lay the image s over `under`, for the first `size` bytes. */
-static int layer_over(struct qcow2 *s, const struct q_map *under, uint64_t size, uint16_t depth,
-		      struct q_map *out)
+static int lay(struct qcow2 *s, const struct q_map *under, uint64_t size, uint16_t depth,
+	       struct q_table *room, struct q_map *out)
 {
 	uint64_t off = 0, per_table = (uint64_t)s->l2_entries << s->h.cluster_bits,
 		 mine = atomic_load(&s->node.size);
@@ -93,7 +93,7 @@ static int layer_over(struct qcow2 *s, const struct q_map *under, uint64_t size,
 		uint64_t stop = MIN((off / per_table + 1) * per_table, end);
 		struct q_table *t;
 
-		r = q_table_load_sync(s, off / per_table, &t);
+		r = q_table_peek(s, off, room, &t);
 		if (r < 0)
 			return r;
 		while (off < stop && r == 0) {
@@ -134,6 +134,19 @@ static int layer_over(struct qcow2 *s, const struct q_map *under, uint64_t size,
 	return r;
 }
 
+static int layer_over(struct qcow2 *s, const struct q_map *under, uint64_t size, uint16_t depth,
+		      struct q_map *out)
+{
+	struct q_table room = { 0 };
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	r = lay(s, under, size, depth, &room, out);
+	pthread_mutex_unlock(&s->lock);
+	free(room.data);
+	return r;
+}
+
 /* The map of b and what lies below it, for an image on top. */
 static int map_of(struct disk_node *b, struct q_map *ret, struct err **e)
 {
@@ -149,8 +162,6 @@ static int map_of(struct disk_node *b, struct q_map *ret, struct err **e)
 		struct qcow2 *o = to_qcow2(b);
 
 		r = layer_over(o, &o->below, atomic_load(&b->size), 1, &m);
-		q_tables_drop(o); /* the array says it all */
-		q_map_done(&o->below);
 	}
 	if (r < 0) {
 		q_map_done(&m);
@@ -162,16 +173,28 @@ static int map_of(struct disk_node *b, struct q_map *ret, struct err **e)
 	return 0;
 }
 
+/* What a chain that has been mapped keeps: nothing, the array says it all. */
+static void unburden(struct disk_node *b)
+{
+	if (b && b->ops == &disk_format_qcow2) {
+		q_tables_drop(to_qcow2(b));
+		q_map_done(&to_qcow2(b)->below);
+	}
+}
+
 int q_below_build(struct qcow2 *s, struct err **e)
 {
 	struct disk_node *b = s->node.backing;
+	int r;
 
 	q_map_done(&s->below);
 	s->below_size = 0;
 	if (!b)
 		return 0;
 	s->below_size = atomic_load(&b->size);
-	return map_of(b, &s->below, e);
+	r = map_of(b, &s->below, e);
+	unburden(b);
+	return r;
 }
 
 /* ---- another chain for an image in use ---- */
@@ -217,6 +240,28 @@ int q_chain_open(struct disk_node *n, void **ret, struct err **e)
 	return 0;
 }
 
+int q_chain_fold(struct disk_node *n, void **ret, struct err **e)
+{
+	struct qcow2 *s = to_qcow2(n);
+	struct disk_node *b = n->backing;
+	struct chain *c;
+	int r;
+
+	if (!s->below_direct || !b || (b->ops == &disk_format_qcow2 && to_qcow2(b)->below_direct))
+		return q_chain_open(n, ret, e);
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
+	r = map_of(b, &c->map, e); /* it is sealed: its map stands still */
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	c->backing = b;
+	*ret = c;
+	return 0;
+}
+
 struct disk_node *q_chain_swap(struct disk_node *n, void *chain)
 {
 	struct qcow2 *s = to_qcow2(n);
@@ -231,6 +276,9 @@ struct disk_node *q_chain_swap(struct disk_node *n, void *chain)
 	s->has_below = c->backing;
 	s->below_direct = false;
 	pthread_mutex_unlock(&s->lock);
+	unburden(c->backing);
+	if (old == c->backing)
+		old = NULL;
 	free(c);
 	return old;
 }

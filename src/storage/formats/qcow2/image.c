@@ -109,11 +109,18 @@ static int q_open(struct disk_node *n, const struct disk_cfg *cfg, struct err **
 	s->no_discard = cfg->discard_off;
 	s->keep_freed = cfg->keep_freed;
 	n->detect_zeroes = cfg->detect_zeroes;
-	len = MIN(fsize, 2 * MIB);
-	head = calloc(1, 2 * MIB);
+	len = MIN(fsize, (uint64_t)(64 * KIB));
+	head = calloc(1, 64 * KIB);
 	if (!head)
 		return err_set(e, ENOMEM, "sys.ENOMEM", "out of memory");
 	r = node_pread(s->file, head, len, 0);
+	if (r == 0 && len == 64 * KIB && head[23] > 16 &&
+	    head[23] <= 21) { /* its first cluster is larger */
+		len = MIN(fsize, 1ULL << head[23]);
+		free(head);
+		head = calloc(1, len);
+		r = head ? node_pread(s->file, head, len, 0) : -ENOMEM;
+	}
 	if (r < 0)
 		return err_sys(e, -r, "read the header");
 	r = q_header_parse(&s->h, head, len, e);
@@ -325,6 +332,7 @@ const struct disk_ops disk_format_qcow2 = {
 	.claim = q_claim,
 	.adopt = q_adopt,
 	.chain_open = q_chain_open,
+	.chain_fold = q_chain_fold,
 	.chain_swap = q_chain_swap,
 	.chain_drop = q_chain_drop,
 	.populate = q_populate,

@@ -223,6 +223,7 @@ int q_below_build(struct qcow2 *s, struct err **e);
 void q_map_done(struct q_map *m);
 void q_adopt(struct disk_node *n, struct disk_node *b);
 int q_chain_open(struct disk_node *n, void **ret, struct err **e);
+int q_chain_fold(struct disk_node *n, void **ret, struct err **e);
 struct disk_node *q_chain_swap(struct disk_node *n, void *chain);
 void q_chain_drop(void *chain);
 const struct q_extent *q_map_find(const struct q_map *m, uint64_t off);
