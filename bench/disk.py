@@ -56,7 +56,7 @@ def main():
          lambda: fresh("b", "qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", "b"))
 
     def clone(what):
-        return float(run(VOLBENCH, what, "vol")[2].split()[0]) / 1e6
+        return float(run(VOLBENCH, what, "vol")[2].split()[0]) / 1e9
     run(SD, "volume", "create", "vol", "10G")
     pair("clone in process", lambda: clone("clone"),
          lambda: fresh("b", "qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", "b"))
