@@ -103,6 +103,8 @@ int volume_compact(struct volume *v, struct job **job, struct err **e);
 int volume_flatten(struct volume *v, struct job **job, struct err **e);
 /* After volume_open(): go on with the job that a crash or volume_close() interrupted.  *job NULL: there is none. */
 int volume_resume(struct volume *v, struct job **job, struct err **e);
+/* bytes/s of the jobs that start from now on; 0: no limit. job_set_rate() changes a running one. */
+void volume_set_rate(struct volume *v, uint64_t rate);
 /* The running or last job, borrowed, valid until the next one starts or the volume is closed.  NULL: none. */
 struct job *volume_job(struct volume *v);
 

@@ -64,6 +64,7 @@ static int of_volume(const struct args *a, const char *verb, char **argv, struct
 	r = volume_open(argv[2], &v, e);
 	if (r < 0)
 		return r;
+	volume_set_rate(v, a->rate);
 	if (streq(verb, "create"))
 		r = volume_snapshot(v, argv[3], (enum volume_kind)a->kind, NULL, &j, e);
 	else if (streq(verb, "apply"))

@@ -221,6 +221,8 @@ static int volume_run(int argc, char **argv, struct err **e)
 		r = r < 0 ? r : volume_resize(v, size, e);
 	} else {
 		r = volume_open(argv[2], &v, e);
+		if (r >= 0)
+			volume_set_rate(v, a.rate);
 		r = r < 0 ? r : verbs[k].job(v, &j, e);
 		r = r < 0 ? r : cli_job(j, a.rate, e);
 	}
@@ -253,6 +255,8 @@ static int clone_run(int argc, char **argv, struct err **e)
 	int r = cli_operands(clone_opts, &a, argc, argv, 2, 2, e);
 
 	r = r < 0 ? r : volume_open(argv[1], &v, e);
+	if (r >= 0)
+		volume_set_rate(v, a.rate);
 	r = r < 0 ? r : volume_clone(v, a.point, argv[2], a.full, &j, e);
 	r = r < 0 ? r : cli_job(j, a.rate, e);
 	opt_done(clone_opts, &a);
@@ -293,6 +297,8 @@ static int stream_run(int argc, char **argv, struct err **e)
 		r = stream_image(argv[1], a.format, e);
 	} else if (r >= 0) {
 		r = volume_open(argv[1], &v, e);
+		if (r >= 0)
+			volume_set_rate(v, a.rate);
 		r = r < 0 ? r : volume_flatten(v, &j, e);
 		r = r < 0 ? r : cli_job(j, a.rate, e);
 	}

@@ -122,7 +122,7 @@ static void *job_main(void *arg)
 	return NULL;
 }
 
-int job_start(const struct job_ops *ops, void *arg, struct job **ret, struct err **e)
+int job_start(const struct job_ops *ops, void *arg, uint64_t rate, struct job **ret, struct err **e)
 {
 	struct job *j = calloc(1, sizeof(*j));
 	pthread_condattr_t attr;
@@ -139,6 +139,7 @@ int job_start(const struct job_ops *ops, void *arg, struct job **ret, struct err
 	}
 	j->ops = ops;
 	j->arg = arg;
+	j->info.rate = rate;
 	j->info.type = ops->type;
 	j->info.started = j->saved = now_mono();
 	pthread_mutex_init(&j->lock, NULL);

@@ -23,8 +23,9 @@ struct job_ops {
 	 * NULL. */
 	int (*end)(struct job *j, void *arg, int r, struct err **e);
 };
-/* ops and arg live until the job has ended. */
-int job_start(const struct job_ops *ops, void *arg, struct job **ret, struct err **e);
+/* ops and arg live until the job has ended.  rate: as job_set_rate(), from its first byte on. */
+int job_start(const struct job_ops *ops, void *arg, uint64_t rate, struct job **ret,
+	      struct err **e);
 
 /* From run(): `moved` bytes more were copied; the job is at done of total.  Sleeps as the rate asks.  -ECANCELED: stop. */
 int job_step(struct job *j, uint64_t moved, uint64_t done, uint64_t total);

@@ -216,7 +216,7 @@ static int full(struct volume *v, unsigned int file, uint64_t size, const char *
 	v->job_tmp = strdup(tmp);
 	job_free(TAKE(v->job));
 	v->current_busy = file == v->d.current;
-	r = v->job_dir && v->job_tmp ? job_start(&clone_ops, v, &v->job, e) : -ENOMEM;
+	r = v->job_dir && v->job_tmp ? job_start(&clone_ops, v, v->rate, &v->job, e) : -ENOMEM;
 	if (r < 0) {
 		v->current_busy = false;
 		disk_close(TAKE(v->job_src));

@@ -574,6 +574,13 @@ int volume_resize(struct volume *v, uint64_t size, struct err **e)
 	return volume_leave(v, r);
 }
 
+void volume_set_rate(struct volume *v, uint64_t rate)
+{
+	pthread_mutex_lock(&v->lock);
+	v->rate = rate;
+	pthread_mutex_unlock(&v->lock);
+}
+
 struct job *volume_job(struct volume *v)
 {
 	struct job *j;

@@ -75,6 +75,7 @@ struct volume {
 	char *job_dir, *job_tmp;
 	struct vclone job_clone;
 	unsigned int passes;
+	uint64_t rate;	/* of jobs to come */
 	uint64_t small; /* bytes that may be committed while I/O is stopped */
 };
 

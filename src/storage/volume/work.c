@@ -637,7 +637,7 @@ int volume_start(struct volume *v, const char *type, const char *point, struct j
 	if (r < 0)
 		return r;
 	job_free(TAKE(v->job)); /* it has ended */
-	r = job_start(ops, v, &v->job, e);
+	r = job_start(ops, v, v->rate, &v->job, e);
 	if (r == 0)
 		*ret = v->job;
 	return r;

@@ -469,8 +469,8 @@ static void stopped(void **state)
 	work(&rng, 300);
 	take(VOLUME_ROW, true);
 	work(&rng, 300);
+	volume_set_rate(vol, 1000); /* before it starts, so that it cannot have ended */
 	OK(volume_flatten(vol, &j, &e_));
-	job_set_rate(j, 1000);
 	assert_int_equal(volume_delete(vol, points[0].name, &j, &e), -EBUSY);
 	assert_string_equal(err_id(e), "volume.busy");
 	err_clear(&e);
@@ -484,9 +484,9 @@ static void stopped(void **state)
 	reopen(); /* cancels it, to be resumed */
 	check_all();
 	attach(false);
+	volume_set_rate(vol, 1000);
 	OK(volume_resume(vol, &j, &e_));
 	assert_non_null(j);
-	job_set_rate(j, 1000);
 	job_cancel(j); /* for good */
 	assert_int_equal(job_wait(j, &e), -ECANCELED);
 	err_clear(&e);
@@ -497,7 +497,6 @@ static void stopped(void **state)
 	/* a full copy that is cancelled is no point */
 	attach(true);
 	OK(volume_snapshot(vol, "never", VOLUME_FULL, NULL, &j, &e_));
-	job_set_rate(j, 1000);
 	job_cancel(j);
 	assert_int_equal(job_wait(j, &e), -ECANCELED);
 	err_clear(&e);
