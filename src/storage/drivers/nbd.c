@@ -365,6 +365,7 @@ static void *nbd_main(void *arg)
 		bool stop = take_posted(n);
 		unsigned int dir;
 		uint64_t count;
+		struct cmd *c;
 
 		if (n->h && !is_up(n)) {
 			take_ended(n);
@@ -372,8 +373,8 @@ static void *nbd_main(void *arg)
 		}
 		if (!n->h && !stop && !list_empty(&n->todo))
 			reconnect(n);
-		while (n->h && !list_empty(&n->todo)) {
-			cmd_send(list_first_entry(&n->todo, struct cmd, link));
+		while (n->h && (c = list_first_entry(&n->todo, struct cmd, link))) {
+			cmd_send(c);
 			take_ended(n);
 		}
 		if (stop && list_empty(&n->todo) && list_empty(&n->active))

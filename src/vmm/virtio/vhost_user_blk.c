@@ -98,7 +98,7 @@ static int tell(struct vub *b, struct vu_msg *m, struct err **e)
 {
 	enum vu_op op = (enum vu_op)m->h.request;
 	bool ack = b->protocol & P(VU_P_REPLY_ACK);
-	struct vu_msg reply;
+	struct vu_msg reply = { .n_fds = 0 };
 	int r;
 
 	m->h.flags = VU_VERSION | (ack ? VU_NEED_REPLY : 0);
@@ -118,7 +118,7 @@ static int tell(struct vub *b, struct vu_msg *m, struct err **e)
 
 static int get_u64(struct vub *b, enum vu_op op, uint64_t *ret, struct err **e)
 {
-	struct vu_msg m = { .h = { op, 0, 0 } }, reply;
+	struct vu_msg m = { .h = { op, 0, 0 } }, reply = { .n_fds = 0 };
 	int r = ask(b, &m, &reply, e);
 
 	if (r < 0)
@@ -158,7 +158,7 @@ static int get_config(struct vub *b, struct virtio_blk_config *ret, struct err *
 	struct vu_msg m = { .h = { VU_GET_CONFIG, 0,
 				   (uint32_t)(offsetof(struct vu_config, data) + CONFIG_LEN) },
 			    .p.config = { 0, CONFIG_LEN, 0, { 0 } } },
-		      reply;
+		      reply = { .n_fds = 0 };
 	int r = ask(b, &m, &reply, e);
 
 	if (r < 0)
@@ -284,7 +284,7 @@ static int set_inflight(struct vub *b, struct err **e)
 		struct vu_msg q = { .h = { VU_GET_INFLIGHT_FD, 0, sizeof(q.p.inflight) },
 				    .p.inflight = { .n_queues = (uint16_t)b->v.n_queues,
 						    .queue_size = b->queue_size } },
-			      reply;
+			      reply = { .n_fds = 0 };
 
 		r = ask(b, &q, &reply, e);
 		if (r < 0)
@@ -361,7 +361,7 @@ static void end_ring(struct vub *b, unsigned int i)
 {
 	struct virtio_queue *q = &b->v.q[i];
 	struct vu_msg m = { .h = { VU_GET_VRING_BASE, 0, sizeof(m.p.state) }, .p.state = { i, 0 } },
-		      reply;
+		      reply = { .n_fds = 0 };
 	_cleanup_(err_freep) struct err *e = NULL;
 
 	if (b->fd >= 0 && ask(b, &m, &reply, &e) == 0) {
