@@ -104,7 +104,7 @@ int work_pool_new(struct loop *loop, unsigned int n_threads, struct work_pool **
 	return 0;
 }
 
-void work_pool_free(struct work_pool *p)
+void work_pool_stop(struct work_pool *p)
 {
 	struct list *n;
 
@@ -120,7 +120,15 @@ void work_pool_free(struct work_pool *p)
 	pthread_mutex_unlock(&p->lock);
 	for (unsigned int i = 0; i < p->n_threads; i++)
 		pthread_join(p->threads[i], NULL);
+	p->n_threads = 0;
 	run_finished(p);
+}
+
+void work_pool_free(struct work_pool *p)
+{
+	if (!p)
+		return;
+	work_pool_stop(p);
 	watch_remove(&p->wake);
 	safe_close(p->eventfd);
 	pthread_cond_destroy(&p->more);
@@ -155,6 +163,10 @@ int work_submit(struct work_pool *p, struct work *w, void (*fn)(struct work *w),
 	w->pool = p;
 	w->cancelled = w->ended = false;
 	pthread_mutex_lock(&p->lock);
+	if (p->stopping) {
+		pthread_mutex_unlock(&p->lock);
+		return -ESHUTDOWN;
+	}
 	if (p->n_queued >= p->n_idle && p->n_threads < p->max_threads)
 		r = start_thread(p);
 	if (p->n_threads > 0) {

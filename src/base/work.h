@@ -24,9 +24,11 @@ struct work { /* zero it first; private but for `data` and `cancelled` */
 int work_pool_new(struct loop *loop, unsigned int n_threads, struct work_pool **ret);
 /* Cancels what waits, waits for what runs; the done callbacks of both still run, from here.  NULL: no effect. */
 void work_pool_free(struct work_pool *p);
+/* The same, but that the pool is still there: work_submit() says -ESHUTDOWN from now on.  NULL, twice: no effect. */
+void work_pool_stop(struct work_pool *p);
 DEFINE_CLEANUP(struct work_pool *, work_pool_free);
 
-/* 0 or -errno when no thread could be started (the work was not taken). */
+/* 0; -ESHUTDOWN after work_pool_stop(), or -errno when no thread could be started (the work was not taken). */
 int work_submit(struct work_pool *p, struct work *w, void (*fn)(struct work *w),
 		void (*done)(struct work *w));
 /* Sets w->cancelled; a work that has not started skips fn; done is called in any case. */

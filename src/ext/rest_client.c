@@ -504,7 +504,7 @@ static int read_answer(struct rest_socket *s, struct buf *head)
 		r = read_more(s, head);
 		if (r < 0)
 			return r;
-		end = head->s ? strstr(head->s, "\r\n\r\n") : NULL;
+		end = head->s ? strstr(buf_str(head), "\r\n\r\n") : NULL;
 	}
 	keep = (size_t)(end + 4 - head->s);
 	r = buf_add(&s->early, head->s + keep, head->len - keep);

@@ -466,9 +466,11 @@ static int next_entry(struct entry *en)
 		if (r < 0)
 			return r;
 		if (h.type == 'L')
-			r = set_text(long_path, sizeof(long_path), text.s, strlen(text.s));
+			r = set_text(long_path, sizeof(long_path), buf_str(&text),
+				     strlen(buf_str(&text)));
 		else if (h.type == 'K')
-			r = set_text(long_link, sizeof(long_link), text.s, strlen(text.s));
+			r = set_text(long_link, sizeof(long_link), buf_str(&text),
+				     strlen(buf_str(&text)));
 		else if (h.type != 'x' && h.type != 'g')
 			break;
 		if (r < 0)

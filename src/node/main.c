@@ -269,6 +269,8 @@ static void stop(struct daemon_ *d)
 	websocket_stop_all(n);
 	servers_close(n->servers);
 	router_free(d->router);
+	tasks_stop(n->tasks);
+	work_pool_stop(n->workers); /* what runs there belongs to tasks */
 	tasks_free(n->tasks);
 	if (n->instances)
 		api_execs_close(n->instances);

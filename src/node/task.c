@@ -20,6 +20,7 @@ struct tasks {
 	struct inventory *inv;
 	const struct task_verb *const *verbs;
 	void *data;
+	bool stopping;
 	struct list queue; /* running and waiting, in order of submission */
 };
 
@@ -168,12 +169,18 @@ static void advance(struct task *t)
 
 void task_next(struct task *t)
 {
+	if (t->tasks->stopping)
+		return;
 	t->step += t->undoing ? SIZE_MAX : 1; /* one back or one on */
 	advance(t);
 }
 
 void task_fail(struct task *t, struct err *error)
 {
+	if (t->tasks->stopping) {
+		err_free(error);
+		return;
+	}
 	if (t->undoing) { /* an undo that failed: say it, go on with the others */
 		log_err("undo failed", "task", t->object->id, "verb", t->verb->name, "error",
 			error);
@@ -355,6 +362,12 @@ int tasks_new(struct inventory *inv, const struct task_verb *const *verbs, void 
 	list_init(&ts->queue);
 	*ret = ts;
 	return 0;
+}
+
+void tasks_stop(struct tasks *ts)
+{
+	if (ts)
+		ts->stopping = true;
 }
 
 void tasks_free(struct tasks *ts)

@@ -53,6 +53,8 @@ struct task { /* read only but for `data` and `result` */
 /* verbs: NULL-terminated, borrowed. `data`: the daemon, for the verbs. */
 int tasks_new(struct inventory *inv, const struct task_verb *const *verbs, void *data,
 	      struct tasks **ret, struct err **e);
+/* No further step begins, whatever the running ones end with; NULL: no effect. */
+void tasks_stop(struct tasks *ts);
 /* Running tasks are dropped as a crash would drop them; NULL: no effect. */
 void tasks_free(struct tasks *ts);
 DEFINE_CLEANUP(struct tasks *, tasks_free);

@@ -236,10 +236,10 @@ static void machine(struct args *a, const struct engine_plan *p, const char *id,
 	add(a, "-smp");
 	add(a, "%llu", (unsigned long long)(cpu->has_count ? cpu->count : 1));
 	add(a, "-m");
-	add(a, "%lluk", (unsigned long long)(size / KIB));
+	add(a, "%lluk", (unsigned long long)size / 1024);
 	add(a, "-object");
 	add(a, "memory-backend-%s,id=memory,size=%llu%s", mem->hugepages ? "memfd" : "ram",
-	    (unsigned long long)(size / KIB * KIB), mem->hugepages ? ",hugetlb=on" : "");
+	    (unsigned long long)size / 1024 * 1024, mem->hugepages ? ",hugetlb=on" : "");
 	add(a, "-rtc");
 	add(a, "base=utc,clock=host,driftfix=none");
 	add(a, "-msg");

@@ -1,5 +1,6 @@
 /* Worker pool: everything submitted is done exactly once, cancelled or not. */
 #include "unit.h"
+#include <errno.h>
 #include "base/work.h"
 
 enum { N = 200 };
@@ -73,6 +74,22 @@ static void waiting_calls_done_at_once(void **state)
 	assert_int_equal(finished, 3);
 }
 
+static void a_stopped_pool_takes_nothing(void **state)
+{
+	_cleanup_(loop_freep) struct loop *l = NULL;
+	_cleanup_(work_pool_freep) struct work_pool *p = NULL;
+
+	loop_new(NULL, &l);
+	assert_int_equal(work_pool_new(l, 1, &p), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(work_submit(p, &works[i], run, done), 0);
+	work_pool_stop(p);
+	assert_int_equal(finished, 3);
+	assert_int_equal(work_submit(p, &works[3], run, done), -ESHUTDOWN);
+	work_pool_stop(p);
+	assert_int_equal(finished, 3);
+}
+
 static void wait_for_cancel(struct work *w)
 {
 	while (!work_cancelled(w))
@@ -104,6 +121,7 @@ int main(void)
 		cmocka_unit_test_setup(all_are_done, setup),
 		cmocka_unit_test_setup(freeing_cancels_and_still_calls_back, setup),
 		cmocka_unit_test_setup(waiting_calls_done_at_once, setup),
+		cmocka_unit_test_setup(a_stopped_pool_takes_nothing, setup),
 		cmocka_unit_test_setup(a_running_work_sees_the_cancel, setup),
 	};
 

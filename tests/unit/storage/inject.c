@@ -101,7 +101,7 @@ static bool run(uint64_t seed, size_t k, size_t n, int errno_, bool snapshots)
 				 .fail_errno = errno_ };
 	struct disk *d = NULL;
 	struct prng rng;
-	int last, errors = 0;
+	int last;
 
 	prng_seed(&rng, seed);
 	for (uint64_t s = 0; s < SECTORS; s++) {
@@ -117,14 +117,14 @@ static bool run(uint64_t seed, size_t k, size_t n, int errno_, bool snapshots)
 		int r;
 
 		if (kind < 2) {
-			errors += disk_flush(d) < 0;
+			disk_flush(d); /* may fail */
 			continue;
 		}
 		if (kind == 8 && snapshots) {
 			char name[16];
 
 			snprintf(name, sizeof(name), "s%u", i);
-			errors += disk_snapshot_create(d, name, NULL) < 0;
+			disk_snapshot_create(d, name, NULL); /* may fail */
 			continue;
 		}
 		for (uint64_t s = 0; s < len; s++) {
@@ -137,7 +137,6 @@ static bool run(uint64_t seed, size_t k, size_t n, int errno_, bool snapshots)
 		if (r < 0 && r != -errno_)
 			fail_msg("fault at %zu: %s instead of %s", k, strerror(-r),
 				 strerror(errno_));
-		errors += r < 0;
 		wrote(first, len, id, r);
 	}
 	compare(d, k, "while open");
