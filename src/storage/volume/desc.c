@@ -174,11 +174,15 @@ static int check(const struct vdesc *d, const char *dir, struct err **e)
 			what = "a file number that was not given out";
 		if (f->external && (f->backing || !d->base.file))
 			what = "a file with two backing files";
-		for (; f && f->backing && !what; f = vdesc_file(d, f->backing))
+		while (f->backing && !what) {
+			f = vdesc_file(d, f->backing);
+			if (!f) {
+				what = "a backing file that is not listed";
+				break;
+			}
 			if (steps++ > d->files.n)
 				what = "a loop in the chain";
-		if (!f)
-			what = "a backing file that is not listed";
+		}
 	}
 	for (size_t i = 0; i < d->points.n && !what; i++)
 		if (!vdesc_file(d, d->points.v[i].file))
