@@ -99,16 +99,19 @@ static void on_check(struct timer *t)
 static int run(struct net *n, struct loop *l, const char *file, nsec_t every, struct err **e)
 {
 	struct running u = { .net = n, .loop = l, .file = file };
-	int r = apply_file(n, file, e);
+	int r;
 
-	if (r < 0)
-		return r;
 	u.hup.data = u.term.data = u.intr.data = u.check.data = &u;
+	/* Before the services answer: who sees them may signal. */
 	if (watch_signal(l, &u.hup, "hup", SIGHUP, on_hup) < 0 ||
 	    watch_signal(l, &u.term, "term", SIGTERM, on_stop) < 0 ||
-	    watch_signal(l, &u.intr, "int", SIGINT, on_stop) < 0 ||
-	    (every && timer_start(l, &u.check, "reconcile", every, every, on_check) < 0))
+	    watch_signal(l, &u.intr, "int", SIGINT, on_stop) < 0)
 		return err_sys(e, EIO, "watch signals");
+	r = apply_file(n, file, e);
+	if (r < 0)
+		return r;
+	if (every && timer_start(l, &u.check, "reconcile", every, every, on_check) < 0)
+		return err_sys(e, ENOMEM, "start timer");
 	log_info("running", "file", file);
 	r = loop_run(l);
 	return r < 0 ? err_sys(e, -r, "loop") : 0;
