@@ -67,7 +67,14 @@ fi
 t_eq "stop" "$(task '/v1/instances/vm1/stop?wait=60s')" ok
 t_eq "its command had its say" "$(show vm1 .status.exit_code)" 42
 t_eq "it starts again" "$(task '/v1/instances/vm1/start?wait=120s')" ok
-t "and finds what it wrote on its volume" grep -qE 'stdout F 2$' "$T/l/instances/$(show vm1 .id).log"
+said() { # said INSTANCE PATTERN: its log has such a line, soon
+	for _ in $(seq 300); do
+		grep -qE "$2" "$T/l/instances/$(show "$1" .id).log" && return
+		sleep 0.1
+	done
+	return 1
+}
+t "and finds what it wrote on its volume" said vm1 'stdout F 2$'
 kill -9 "$(jq .pid "$T/r/instances/$(show vm1 .id)/vm.json")"
 t "a VM whose monitor is killed has stopped" until_is vm1 .status.state stopped
 for i in vm1 c1 c2; do

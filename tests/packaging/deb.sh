@@ -6,7 +6,7 @@ requires cmd:dpkg-deb cmd:dpkg-shlibdeps
 t "the package builds" "$SOURCE/packaging/build-deb" "$T" || { done_testing; exit; }
 deb=$(ls "$T"/strata_*.deb)
 nothing_else() {
-	! dpkg-deb -c "$deb" | awk '$1 !~ /^d/ {print $6}' | grep -vE '^\./(usr/(bin|sbin)/strata[a-z-]*|usr/libexec/strata/|usr/share/(man/man[158]/strata|bash-completion/completions/strata|zsh/vendor-completions/_strata|doc/strata/|strata/)|(usr/)?lib/systemd/system/strata|(usr/)?lib/(sysusers|tmpfiles)\.d/strata|etc/strata/|etc/apparmor\.d/)'
+	! dpkg-deb -c "$deb" | awk '$1 !~ /^d/ {print $6}' | grep -vE '^\./(usr/(bin|sbin)/strata[a-z-]*|usr/libexec/strata/|usr/share/(man/man[158]/strata|bash-completion/completions/strata|zsh/vendor-completions/_strata|doc/strata/|strata/)|(usr/)?lib/systemd/system/strata|(usr/)?lib/(sysusers|tmpfiles|modules-load)\.d/strata|(usr/)?lib/systemd/network/[0-9]+-strata|etc/strata/|etc/apparmor\.d/)'
 }
 no_build_paths() {
 	dpkg-deb -x "$deb" "$T/x" && ! grep -rlF "$BUILD" "$T/x"
